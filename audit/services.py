@@ -1,0 +1,83 @@
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from uuid import UUID
+
+from django.utils import timezone
+
+from audit.actors import Actor
+from audit.models import ActorKind, AuditEvent, Outcome, Person
+
+Detail = Mapping[str, object]
+
+
+class Refusal(Exception):
+    """A rule said no. `code` is the machine's word for the reason; the text is for people and names the way out."""
+
+    code = "refused"
+    # A mistake in what was typed is answered, not recorded.
+    is_denial = True
+
+
+def record(
+    *,
+    actor: Actor,
+    verb: str,
+    target_kind: str,
+    target_id: UUID | None,
+    environment_id: UUID | None,
+    tenant_id: UUID | None,
+    before: Detail | None = None,
+    after: Detail | None = None,
+    refused_because: str = "",
+) -> AuditEvent:
+    """Append one event (R10). Call it inside the transaction that makes the change, so that neither exists alone."""
+    if actor.kind == ActorKind.USER and actor.label:
+        person = Person(id=actor.id, label=actor.label[:254])
+        Person.objects.bulk_create([person], update_conflicts=True, unique_fields=["id"], update_fields=["label"])
+    return AuditEvent.objects.create(
+        at=timezone.now(),
+        environment_id=environment_id,
+        tenant_id=tenant_id,
+        actor_kind=actor.kind,
+        actor_id=actor.id,
+        on_behalf_of=actor.on_behalf_of,
+        verb=verb,
+        outcome=Outcome.REFUSED if refused_because else Outcome.DONE,
+        reason=refused_because,
+        target_kind=target_kind,
+        target_id=target_id,
+        before=before,
+        after=after,
+        ip=actor.ip,
+        request_id=actor.request_id,
+    )
+
+
+@contextmanager
+def refusals_recorded(
+    *,
+    actor: Actor,
+    verb: str,
+    target_kind: str,
+    target_id: UUID | None,
+    environment_id: UUID | None,
+    tenant_id: UUID | None,
+) -> Iterator[None]:
+    """Record a refusal raised inside as an event of the actor, after the refused transaction is rolled back (R10).
+
+    Wrap it around the `atomic` block, never inside one: inside, the event would be rolled back with the rest.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.is_denial:
+            record(
+                actor=actor,
+                verb=verb,
+                target_kind=target_kind,
+                target_id=target_id,
+                environment_id=environment_id,
+                tenant_id=tenant_id,
+                refused_because=refusal.code,
+            )
+        raise
