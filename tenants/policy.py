@@ -1,0 +1,102 @@
+"""Who may hand out what: the role ceiling (R3), as one check on plain values.
+
+`Grantor` says what the one who grants holds; `HeldRole` what a role would hand out. Nothing here asks a database, so the
+rule reads, and is tested, as it stands; callers fetch both under locks (`tenants.queries`).
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from audit.services import Refusal
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldRole:
+    """A role as it stands now. `level` is 0 to 32,767, higher = more power."""
+
+    key: str
+    name: str
+    level: int
+    permissions: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grantor:
+    """`level` is the highest level among the grantor's roles; None without roles: then it grants permissions, no roles.
+
+    `is_unlimited` is the vendor's owner or admin in their environments, and the system itself.
+    """
+
+    level: int | None
+    permissions: frozenset[str]
+    is_unlimited: bool = False
+
+    def holds(self, permission: str) -> bool:
+        return self.is_unlimited or permission in self.permissions
+
+
+UNLIMITED = Grantor(level=None, permissions=frozenset(), is_unlimited=True)
+POWERLESS = Grantor(level=None, permissions=frozenset())
+
+
+class PermissionMissing(Refusal):
+    """The one who asks lacks the permission that the act needs."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, permission: str) -> None:
+        super().__init__(f"This needs the permission {permission}.")
+        self.permission = permission
+
+
+class RoleAboveCeiling(Refusal):
+    """A role that the grantor may not hand out: of a higher level than theirs, or holding what they lack."""
+
+    code = "role_above_ceiling"
+
+    def __init__(self, role: HeldRole, because: str) -> None:
+        super().__init__(f"You can't grant the role {role.name}: {because}")
+        self.role = role.key
+        self.because = because
+
+
+class PermissionAboveCeiling(Refusal):
+    """A permission picked directly that the grantor lacks."""
+
+    code = "permission_above_ceiling"
+
+    def __init__(self, permissions: Collection[str]) -> None:
+        self.permissions = sorted(permissions)
+        super().__init__(f"You can't grant what you don't have: {', '.join(self.permissions)}.")
+
+
+def why_not(grantor: Grantor, role: HeldRole, *, strict: bool) -> str:
+    """The reason the grantor may not hand out the role, in words for people; empty if they may (R3)."""
+    if grantor.is_unlimited:
+        return ""
+    if grantor.level is None:
+        return "whoever has no role themselves grants permissions, not roles."
+    if role.level > grantor.level:
+        return f"its level {role.level} is above your own, {grantor.level}."
+    if strict and (missing := role.permissions - grantor.permissions):
+        return f"it holds permissions that you lack: {', '.join(sorted(missing))}."
+    return ""
+
+
+def check_roles(grantor: Grantor, roles: Iterable[HeldRole], *, strict: bool) -> None:
+    """Every role, not only the first; raises RoleAboveCeiling."""
+    for role in roles:
+        if because := why_not(grantor, role, strict=strict):
+            raise RoleAboveCeiling(role, because)
+
+
+def check_permissions(grantor: Grantor, permissions: Collection[str]) -> None:
+    """Permissions picked directly are always a subset of the grantor's; raises PermissionAboveCeiling."""
+    if missing := [key for key in permissions if not grantor.holds(key)]:
+        raise PermissionAboveCeiling(missing)
+
+
+def check_holds(grantor: Grantor, permission: str) -> None:
+    """Raises PermissionMissing."""
+    if not grantor.holds(permission):
+        raise PermissionMissing(permission)

@@ -1,0 +1,74 @@
+"""Reading what people and roles hold, and the locks under which a grant is decided (R3)."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db import connections
+from django.db.models import Model, Q, QuerySet
+
+from tenants.models import Environment, Membership, Role, RolePermission, Tenant, VendorMembership
+from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole
+
+
+def lock_shared(rows: QuerySet) -> None:
+    """Hold the rows against change until the transaction ends, but not against others who only read them.
+
+    Rows are locked in the order of their ids, so that two transactions cannot wait for each other. SQLite has no row
+    locks: there a write transaction is alone from its start (BEGIN IMMEDIATE).
+    """
+    connection = connections[rows.db]
+    if connection.vendor != "postgresql":
+        return
+    sql, params = rows.order_by("pk").values("pk").query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} FOR SHARE", params)
+
+
+def lock(row: Model) -> None:
+    """Hold one row exclusively until the transaction ends; others may still refer to it."""
+    list(type(row)._default_manager.select_for_update(no_key=True).filter(pk=row.pk).values_list("pk"))
+
+
+def available_roles(environment: Environment, tenant: Tenant | None) -> QuerySet[Role]:
+    """The vendor's roles and the tenant's own; for the environment itself the vendor's alone."""
+    scopes = [environment.id] if tenant is None else [environment.id, tenant.id]
+    return Role.objects.filter(environment=environment, scope_id__in=scopes)
+
+
+def held_roles(roles: Iterable[Role]) -> dict[UUID, HeldRole]:
+    """The roles with what they hold now, in one query, by id."""
+    roles = list(roles)
+    keys: dict[UUID, set[str]] = {role.id: set() for role in roles}
+    rows = RolePermission.objects.filter(role__in=roles).values_list("role_id", "permission__key")
+    for role_id, key in rows:
+        keys[role_id].add(key)
+    return {
+        role.id: HeldRole(key=role.key, name=role.name, level=role.level, permissions=frozenset(keys[role.id]))
+        for role in roles
+    }
+
+
+def grantor_of_membership(membership: Membership) -> Grantor:
+    """What the membership's roles hold now, in one query; powerless once it is not active."""
+    rows = list(
+        Membership.objects.active()
+        .filter(pk=membership.pk, roles__isnull=False)
+        .values_list("roles__level", "roles__permissions__key")
+    )
+    if not rows:
+        return POWERLESS
+    return Grantor(level=max(level for level, _ in rows), permissions=frozenset(key for _, key in rows if key))
+
+
+def grantor_of_vendor_membership(membership: VendorMembership, environment: Environment) -> Grantor:
+    """Owners and admins may grant anything of the environments they belong to; auditors grant nothing."""
+    covers = VendorMembership.objects.filter(
+        Q(in_all_environments=True) | Q(environments=environment),
+        pk=membership.pk,
+        vendor=environment.vendor_id,
+        role__in=[VendorMembership.Role.OWNER, VendorMembership.Role.ADMIN],
+        suspended_at__isnull=True,
+        ended_at__isnull=True,
+        user__is_active=True,
+    ).exists()
+    return UNLIMITED if covers else POWERLESS
