@@ -1,0 +1,389 @@
+"""API tokens: what a vendor allows, what was granted, the secrets that prove it, the keys that sign.
+
+`ApiToken` is also the OAuth client: one row is the truth, so deleting it ends everything.
+"""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce, Lower
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from apitokens.querysets import ApiTokenQuerySet
+from tenants.constraints import CompositeForeignKey
+from tenants.models import Environment, Membership, Role, Tenant, Vendor, VendorMembership
+
+HOUR = 3_600
+DAY = 24 * HOUR
+
+
+class Owner(models.TextChoices):
+    ENVIRONMENT = "environment"
+    TENANT = "tenant"
+    USER = "user"
+
+
+class Kind(models.TextChoices):
+    CLIENT_CREDENTIALS = "client_credentials"
+    ACCESS_TOKEN = "access_token"  # noqa: S105 -- the name of a kind
+
+
+class TokenType(models.Model):
+    """The vendor's configuration of one cell (owner × kind) in one environment. Durations are seconds."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="token_types")
+    owner = models.CharField(max_length=11, choices=Owner)
+    kind = models.CharField(max_length=18, choices=Kind)
+    is_enabled = models.BooleanField(default=True)
+    generation = models.PositiveIntegerField(default=0)
+    carries_all_roles = models.BooleanField(default=True)
+    roles = models.ManyToManyField(Role, through="TokenTypeRole", related_name="token_types")
+    default_lifetime = models.PositiveIntegerField(null=True, blank=True)
+    longest_lifetime = models.PositiveIntegerField(null=True, blank=True)
+    may_never_expire = models.BooleanField(default=True)
+    jwt_lifetime = models.PositiveIntegerField(default=HOUR)
+    longest_overlap = models.PositiveIntegerField(default=30 * DAY)
+    requires_ip_allowlist = models.BooleanField(default=False)
+    quota = models.PositiveIntegerField(null=True, blank=True)
+    accepts_basic = models.BooleanField(default=False)
+    may_make_tokens = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["environment", "owner", "kind"], name="tokentype_one_per_cell"),
+            models.UniqueConstraint(fields=["id", "environment", "owner", "kind"], name="tokentype_agreement_key"),
+            models.CheckConstraint(condition=Q(owner__in=Owner.values), name="tokentype_owner_known"),
+            models.CheckConstraint(condition=Q(kind__in=Kind.values), name="tokentype_kind_known"),
+            models.CheckConstraint(
+                condition=Q(jwt_lifetime__gte=60, jwt_lifetime__lte=30 * DAY), name="tokentype_jwt_lifetime_range"
+            ),
+            models.CheckConstraint(
+                condition=Q(longest_overlap__gte=0, longest_overlap__lte=30 * DAY), name="tokentype_overlap_range"
+            ),
+            models.CheckConstraint(
+                condition=Q(default_lifetime__isnull=False) | Q(may_never_expire=True),
+                name="tokentype_default_never_is_allowed",
+            ),
+            models.CheckConstraint(
+                condition=Q(longest_lifetime__isnull=True)
+                | Q(default_lifetime__isnull=True)
+                | Q(default_lifetime__lte=F("longest_lifetime")),
+                name="tokentype_default_within_longest",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.owner} {self.kind}"
+
+
+class TokenTypeRole(models.Model):
+    token_type = models.ForeignKey(TokenType, on_delete=models.CASCADE, related_name="token_type_roles")
+    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="token_type_roles")
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+")
+    owner = models.CharField(max_length=11, choices=Owner)
+    kind = models.CharField(max_length=18, choices=Kind)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["token_type", "role"], name="tokentyperole_once"),
+            CompositeForeignKey(
+                fields=("token_type", "environment", "owner", "kind"),
+                to_fields=("id", "environment", "owner", "kind"),
+                name="tokentyperole_type_of_environment",
+            ),
+            CompositeForeignKey(
+                fields=("role", "environment"),
+                to_fields=("id", "environment"),
+                name="tokentyperole_role_of_environment",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"token type {self.token_type_id} may carry role {self.role_id}"
+
+
+class ApiToken(models.Model):
+    """A named grant of rights to a machine: the grant as it was made, never what it is worth today (`policy`)."""
+
+    class GrantedThrough(models.TextChoices):
+        ROLES = "roles"
+        PERMISSIONS = "permissions"
+        OWNER = "owner"  # nothing picked: a personal token that has its owner's rights as they are at each use
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="api_tokens")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, null=True, blank=True, related_name="api_tokens")
+    vendor = models.ForeignKey(Vendor, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    membership = models.ForeignKey(
+        Membership, on_delete=models.PROTECT, null=True, blank=True, related_name="api_tokens"
+    )
+    vendor_membership = models.ForeignKey(
+        VendorMembership, on_delete=models.PROTECT, null=True, blank=True, related_name="api_tokens"
+    )
+    token_type = models.ForeignKey(TokenType, on_delete=models.PROTECT, related_name="api_tokens")
+    owner = models.CharField(max_length=11, choices=Owner)
+    kind = models.CharField(max_length=18, choices=Kind)
+    scope_id = models.GeneratedField(
+        expression=Coalesce(F("tenant"), F("environment")), output_field=models.UUIDField(), db_persist=True
+    )
+    owner_id = models.GeneratedField(
+        expression=Coalesce(F("membership"), F("vendor_membership"), F("tenant"), F("environment")),
+        output_field=models.UUIDField(),
+        db_persist=True,
+    )
+    token_id = models.CharField(max_length=12, unique=True)
+    client_id = models.CharField(max_length=255, unique=True)
+    name = models.CharField(max_length=100)
+    description = models.CharField(max_length=1000, blank=True)
+    granted_through = models.CharField(max_length=11, choices=GrantedThrough)
+    granted = models.JSONField(default=list)
+    grantor_level = models.PositiveSmallIntegerField(null=True, blank=True)
+    roles = models.ManyToManyField(Role, through="ApiTokenRole", related_name="api_tokens")
+    ip_allowlist = models.JSONField(default=list, blank=True)
+    generation = models.PositiveIntegerField(default=0)
+    disabled_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    creator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # Lists walk these. Not by id alone: PostgreSQL would walk the primary key across every tenant.
+            models.Index(fields=["tenant", "-created_at", "-id"], name="apitoken_list_of_tenant"),
+            models.Index(fields=["environment", "-created_at", "-id"], name="apitoken_list_of_environment"),
+        ]
+        constraints = [
+            # Also the index that counts how many an owner holds.
+            models.UniqueConstraint("owner_id", "environment", Lower("name"), name="apitoken_name_unique_per_owner"),
+            models.UniqueConstraint(fields=["id", "scope_id", "environment", "kind"], name="apitoken_agreement_key"),
+            models.CheckConstraint(condition=Q(owner__in=Owner.values), name="apitoken_owner_known"),
+            models.CheckConstraint(condition=Q(kind__in=Kind.values), name="apitoken_kind_known"),
+            models.CheckConstraint(condition=~Q(name=""), name="apitoken_has_name"),
+            models.CheckConstraint(
+                condition=Q(
+                    owner="environment",
+                    tenant__isnull=True,
+                    vendor__isnull=True,
+                    membership__isnull=True,
+                    vendor_membership__isnull=True,
+                )
+                | Q(
+                    owner="tenant",
+                    tenant__isnull=False,
+                    vendor__isnull=True,
+                    membership__isnull=True,
+                    vendor_membership__isnull=True,
+                )
+                | Q(
+                    owner="user",
+                    tenant__isnull=False,
+                    vendor__isnull=True,
+                    membership__isnull=False,
+                    vendor_membership__isnull=True,
+                )
+                | Q(
+                    owner="user",
+                    tenant__isnull=True,
+                    vendor__isnull=False,
+                    membership__isnull=True,
+                    vendor_membership__isnull=False,
+                ),
+                name="apitoken_owner_agrees_with_columns",
+            ),
+            models.CheckConstraint(
+                condition=Q(granted_through__in=["roles", "permissions"])
+                | Q(granted_through="owner", owner="user", granted=[]),
+                name="apitoken_only_personal_follow_owner",
+            ),
+            models.CheckConstraint(
+                condition=Q(expires_at__isnull=True) | Q(expires_at__gt=F("created_at")),
+                name="apitoken_expires_after_creation",
+            ),
+            CompositeForeignKey(
+                fields=("tenant", "environment"), to_fields=("id", "environment"), name="apitoken_tenant_of_environment"
+            ),
+            CompositeForeignKey(
+                fields=("token_type", "environment", "owner", "kind"),
+                to_fields=("id", "environment", "owner", "kind"),
+                name="apitoken_type_is_its_cell",
+            ),
+            CompositeForeignKey(
+                fields=("membership", "tenant"), to_fields=("id", "tenant"), name="apitoken_membership_of_tenant"
+            ),
+            CompositeForeignKey(
+                fields=("environment", "vendor"), to_fields=("id", "vendor"), name="apitoken_environment_of_vendor"
+            ),
+            CompositeForeignKey(
+                fields=("vendor_membership", "vendor"),
+                to_fields=("id", "vendor"),
+                name="apitoken_vendor_membership_of_vendor",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"API token {self.token_id}"
+
+
+class ApiTokenRole(models.Model):
+    token = models.ForeignKey(ApiToken, on_delete=models.CASCADE, related_name="token_roles")
+    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="token_roles")
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=18, choices=Kind)
+    scope_id = models.UUIDField()
+    role_scope_id = models.UUIDField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["token", "role"], name="apitokenrole_once"),
+            CompositeForeignKey(
+                fields=("token", "scope_id", "environment", "kind"),
+                to_fields=("id", "scope_id", "environment", "kind"),
+                name="apitokenrole_token_scope",
+            ),
+            CompositeForeignKey(
+                fields=("role", "role_scope_id"), to_fields=("id", "scope_id"), name="apitokenrole_role_scope"
+            ),
+            models.CheckConstraint(
+                condition=Q(role_scope_id=F("scope_id")) | Q(role_scope_id=F("environment")),
+                name="apitokenrole_role_available_to_token",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"token {self.token_id} has role {self.role_id}"
+
+
+class Secret(models.Model):
+    """One version of a token's proof: the digest of a secret, or a public key. Live while it holds a slot.
+
+    Two slots a token: at most two live versions (R7), whoever writes.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    token = models.ForeignKey(ApiToken, on_delete=models.CASCADE, related_name="secrets")
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+")
+    scope_id = models.UUIDField()
+    kind = models.CharField(max_length=18, choices=Kind)
+    slot = models.PositiveSmallIntegerField(null=True)
+    digest = models.BinaryField(max_length=32, null=True)
+    pepper_id = models.PositiveSmallIntegerField(null=True)
+    last_four = models.CharField(max_length=4, blank=True)
+    public_key = models.JSONField(null=True)
+    shown_to = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True)
+    retired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["token", "slot"], name="secret_at_most_two_live"),
+            models.CheckConstraint(
+                condition=Q(slot__in=[1, 2], retired_at__isnull=True) | Q(slot__isnull=True, retired_at__isnull=False),
+                name="secret_slot_until_retired",
+            ),
+            models.CheckConstraint(
+                condition=Q(digest__isnull=False, pepper_id__isnull=False, public_key__isnull=True)
+                | Q(digest__isnull=True, pepper_id__isnull=True, public_key__isnull=False, kind="client_credentials"),
+                name="secret_is_digest_or_public_key",
+            ),
+            CompositeForeignKey(
+                fields=("token", "scope_id", "environment", "kind"),
+                to_fields=("id", "scope_id", "environment", "kind"),
+                name="secret_agrees_with_token",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"secret {self.id} of token {self.token_id}"
+
+
+class IssueNonce(models.Model):
+    """That a form or an `Idempotency-Key` has been used, and for which token: the second one makes nothing (R1)."""
+
+    actor_id = models.UUIDField()
+    digest = models.BinaryField(max_length=32)
+    token_id = models.UUIDField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["actor_id", "digest"], name="issuenonce_used_once")]
+
+    def __str__(self) -> str:
+        return f"nonce of {self.actor_id}"
+
+
+class SigningKey(models.Model):
+    """A key of an environment's ring. The private part is encrypted under a key that lives outside the database."""
+
+    class State(models.TextChoices):
+        PUBLISHED = "published"
+        ACTIVE = "active"
+        RETIRING = "retiring"
+        RETIRED = "retired"
+        COMPROMISED = "compromised"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="signing_keys")
+    kid = models.CharField(max_length=43, unique=True)
+    algorithm = models.CharField(max_length=5, choices=Environment.Algorithm)
+    state = models.CharField(max_length=11, choices=State)
+    public_jwk = models.JSONField()
+    private_key_encrypted = models.BinaryField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    active_from = models.DateTimeField(null=True)
+    retire_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["environment"], condition=Q(state="active"), name="signingkey_one_active_per_environment"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["published", "active", "retiring", "retired", "compromised"]),
+                name="signingkey_state_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(algorithm__in=["ES256", "RS256", "EdDSA"]), name="signingkey_algorithm_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["active", "retiring"]) | Q(active_from__isnull=False),
+                name="signingkey_active_since",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"signing key {self.kid}"
+
+
+class StatusSlot(models.Model):
+    """The place of (token, tenant of the JWT, `gen`) in an environment's status lists; never used again.
+
+    It names the token by id alone: the place outlives the token, and reads as invalid once the token is gone.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="status_slots")
+    index = models.PositiveIntegerField()
+    token_id = models.UUIDField()
+    tenant_id = models.UUIDField(null=True)
+    generation = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["environment", "index"], name="statusslot_index_never_reused"),
+            models.UniqueConstraint(
+                Coalesce(F("tenant_id"), F("token_id")), F("token_id"), F("generation"), name="statusslot_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"status slot {self.index} of environment {self.environment_id}"

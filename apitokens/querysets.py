@@ -1,0 +1,176 @@
+"""What one query can say of tokens: which are usable (R5), and everything that the policy needs to know of each (R4)."""
+
+from datetime import datetime
+from typing import Self
+
+from django.apps import apps
+from django.db.models import BooleanField, CharField, Exists, F, Func, JSONField, Model, OuterRef, Q, QuerySet, Subquery
+
+from tenants.models import (
+    ApiIdentifier,
+    MembershipRole,
+    RolePermission,
+    Tenant,
+    VendorMembership,
+    VendorMembershipEnvironment,
+)
+
+
+class JSONRows(Subquery):
+    """The rows of a `.values(…)` query as one JSON array of arrays, so that one round trip brings them along."""
+
+    output_field = JSONField()
+
+    def __init__(self, rows: QuerySet, **extra: object) -> None:
+        self.columns = list(rows.query.annotation_select)
+        super().__init__(rows, **extra)
+
+    def as_sqlite(self, compiler, connection):
+        columns = ", ".join(f"u.{column}" for column in self.columns)
+        template = f"(SELECT json_group_array(json_array({columns})) FROM (%(subquery)s) u)"
+        return self.as_sql(compiler, connection, template=template)
+
+    def as_postgresql(self, compiler, connection):
+        columns = ", ".join(f"u.{column}" for column in self.columns)
+        template = f"(SELECT coalesce(jsonb_agg(jsonb_build_array({columns})), '[]') FROM (%(subquery)s) u)"
+        return self.as_sql(compiler, connection, template=template)
+
+
+class JSONArrayContains(Func):
+    """Whether a JSON array of strings has the string, on both databases."""
+
+    output_field = BooleanField()
+
+    def as_sqlite(self, compiler, connection):
+        array, text = self.source_expressions
+        array_sql, array_params = compiler.compile(array)
+        text_sql, text_params = compiler.compile(text)
+        sql = f"EXISTS (SELECT 1 FROM json_each({array_sql}) WHERE json_each.value = {text_sql})"
+        return sql, [*array_params, *text_params]
+
+    def as_postgresql(self, compiler, connection):
+        return self.as_sql(compiler, connection, function="jsonb_exists")
+
+
+def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
+    """The annotations from which `policy.Standing` is read, for a query whose rows reach the token by `prefix`."""
+    token_roles = apps.get_model("apitokens", "ApiTokenRole").objects.filter(token=OuterRef(f"{prefix}pk"))
+    held = MembershipRole.objects.filter(membership=OuterRef(f"{prefix}membership"))
+    return {
+        "role_rows": JSONRows(
+            token_roles.values(a=F("role__key"), b=F("role__name"), c=F("role__level"), d=F("role__permissions__key"))
+        ),
+        "holder_rows": JSONRows(
+            held.values(
+                a=F("role__key"),
+                b=F("role__name"),
+                c=F("role__level"),
+                d=F("role__permissions__key"),
+                e=F("role__permissions__for_personal_tokens"),
+            )
+        ),
+        "vendor_membership_is_listed": Exists(
+            VendorMembershipEnvironment.objects.filter(
+                vendor_membership=OuterRef(f"{prefix}vendor_membership"), environment=OuterRef(f"{prefix}environment")
+            )
+        ),
+        "audience": Subquery(
+            ApiIdentifier.objects.filter(environment=OuterRef(f"{prefix}environment"), is_default=True).values("uri"),
+            output_field=CharField(),
+        ),
+    }
+
+
+# What a token stands under: read with it, since every answer about it depends on them.
+ABOVE = ("environment", "tenant", "token_type", "membership__user", "vendor_membership__user")
+
+
+class ApiTokenQuerySet(QuerySet):
+    def of_environment(self, environment: Model) -> Self:
+        return self.filter(environment=environment)
+
+    def of_tenant(self, tenant: Tenant) -> Self:
+        return self.filter(tenant=tenant)
+
+    def with_standing(self) -> Self:
+        """Each token with all that decides what it may do now; `policy.Standing.of` reads it."""
+        return self.select_related(*ABOVE).annotate(**standing())
+
+    def with_last_four(self) -> Self:
+        """Each with the last four characters of its newest live secret."""
+        live = apps.get_model("apitokens", "Secret").objects.filter(token=OuterRef("pk"), slot__isnull=False)
+        return self.annotate(last_four=Subquery(live.order_by("-created_at").values("last_four")[:1]))
+
+    def usable(self, *, at: datetime) -> Self:
+        """Tokens that work at that moment (R5): all above them active, not expired, and something left to do (R4)."""
+        return self.not_expired(at=at).filter(self._active(), self._has_power())
+
+    def not_expired(self, *, at: datetime) -> Self:
+        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=at))
+
+    @staticmethod
+    def _active() -> Q:
+        of_tenant = Q(tenant__isnull=True) | Q(tenant__suspended_at__isnull=True, tenant__deleted_at__isnull=True)
+        of_member = Q(membership__isnull=True) | Q(
+            membership__suspended_at__isnull=True, membership__ended_at__isnull=True, membership__user__is_active=True
+        )
+        of_vendor_member = Q(vendor_membership__isnull=True) | Q(
+            vendor_membership__suspended_at__isnull=True,
+            vendor_membership__ended_at__isnull=True,
+            vendor_membership__user__is_active=True,
+        )
+        return (
+            Q(
+                disabled_at__isnull=True,
+                token_type__is_enabled=True,
+                environment__suspended_at__isnull=True,
+                environment__deleted_at__isnull=True,
+            )
+            & of_tenant
+            & of_member
+            & of_vendor_member
+        )
+
+    @staticmethod
+    def _has_power() -> Q:
+        """R4 as a condition: some permission is left after every intersection. The same in words: `policy.effective`."""
+        held_by_owner = RolePermission.objects.filter(
+            role__membership_roles__membership=OuterRef("membership"),
+        )
+        granted = JSONArrayContains(OuterRef("granted"), F("permission__key"), output_field=BooleanField())
+        through_roles = RolePermission.objects.filter(
+            Q(role__level__lte=OuterRef("grantor_level")) | Q(role__token_roles__token__grantor_level__isnull=True),
+            granted,
+            role__token_roles__token=OuterRef("pk"),
+        )
+        also_held = Exists(
+            RolePermission.objects.filter(
+                role__membership_roles__membership=OuterRef(OuterRef("membership")), permission=OuterRef("permission")
+            )
+        )
+        is_covered_vendor = Q(
+            vendor_membership__role__in=[VendorMembership.Role.OWNER, VendorMembership.Role.ADMIN]
+        ) & (
+            Q(vendor_membership__in_all_environments=True)
+            | Exists(
+                VendorMembershipEnvironment.objects.filter(
+                    vendor_membership=OuterRef("vendor_membership"), environment=OuterRef("environment")
+                )
+            )
+        )
+        is_member = Q(membership__isnull=False)
+        is_personal = Q(owner="user")
+        return (
+            Q(~is_personal, Q(granted_through="permissions"), ~Q(granted=[]))
+            | Q(Q(~is_personal), Q(granted_through="roles"), Exists(through_roles))
+            | Q(is_member, Q(granted_through="permissions"), Exists(held_by_owner.filter(granted)))
+            | Q(is_member, Q(granted_through="roles"), Exists(through_roles.filter(also_held)))
+            | Q(
+                is_member,
+                Q(granted_through="owner"),
+                Exists(held_by_owner.filter(permission__for_personal_tokens=True)),
+            )
+            | Q(is_covered_vendor, Q(granted_through="permissions"), ~Q(granted=[]))
+            | Q(is_covered_vendor, Q(granted_through="roles"), Exists(through_roles))
+            | Q(is_covered_vendor, Q(granted_through="owner"))
+        )
