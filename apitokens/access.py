@@ -1,0 +1,144 @@
+"""Doors: from a request to a principal. Views start at one, so a stranger's 404 and a missing permission come from here."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest
+
+from apitokens.authentication import Authenticated
+from apitokens.models import ApiToken, Owner
+from apitokens.principals import Principal
+from audit.actors import Actor
+from audit.models import ActorKind
+from tenants.models import Membership, Tenant
+from tenants.queries import grantor_of_membership
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+def client_ip(request: HttpRequest) -> str | None:
+    """The address of the client: the one that the nearest of our trusted proxies saw, counted from the right.
+
+    With no trusted proxy the header is not looked at; with fewer entries than proxies, or one that is no address, the
+    answer is None, and whatever asks for an address refuses.
+    """
+    address = request.META.get("REMOTE_ADDR", "")
+    if settings.TRUSTED_PROXIES:
+        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
+        address = hops[-settings.TRUSTED_PROXIES] if len(hops) >= settings.TRUSTED_PROXIES else ""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return None
+
+
+def user_actor(user: User, request: HttpRequest) -> Actor:
+    return Actor(kind=ActorKind.USER, id=user.id, label=str(user), ip=client_ip(request), request_id=request.request_id)
+
+
+def of_membership(membership: Membership, request: HttpRequest) -> Principal:
+    """A person in a tenant, with what their roles hold now."""
+    return Principal(
+        actor=user_actor(membership.user, request),
+        environment=membership.environment,
+        tenant=membership.tenant,
+        membership=membership,
+        permissions=grantor_of_membership(membership).permissions,
+    )
+
+
+def of_token(live: Authenticated, request: HttpRequest) -> Principal:
+    """A machine. Its tenant, where it has one, is where it acts; for the vendor's it is the tenant its JWT is bound to."""
+    owner = live.token.membership or live.token.vendor_membership
+    actor = Actor(
+        kind=ActorKind.TOKEN,
+        id=live.token.id,
+        on_behalf_of=owner.user_id if owner else None,
+        ip=client_ip(request),
+        request_id=request.request_id,
+    )
+    return Principal(
+        actor=actor,
+        environment=live.token.environment,
+        tenant=live.tenant,
+        token=live.token,
+        permissions=live.now.permissions,
+        scopes=live.scopes,
+    )
+
+
+def memberships_of(user: User) -> QuerySet[Membership]:
+    """The doors that a person has, in the order of the tenants' names."""
+    return (
+        Membership.objects.active()
+        .filter(user=user)
+        .select_related("tenant", "environment", "user")
+        .order_by("tenant__name", "id")
+    )
+
+
+def open_tenant(request: HttpRequest, slug: str) -> Principal:
+    """The signed-in person in that tenant. Somebody else's tenant is 404, as one that never existed (R2)."""
+    membership = memberships_of(request.user).filter(tenant__slug=slug).first()
+    if membership is None:
+        raise Http404
+    return of_membership(membership, request)
+
+
+def named_tenant(reference: str) -> Q:
+    """A tenant by our id or by the vendor's own; the two can't be mistaken for each other (a constraint says so)."""
+    try:
+        return Q(pk=UUID(reference))
+    except ValueError:
+        return Q(external_id=reference)
+
+
+def find_tenant(environment_tenants: QuerySet[Tenant], reference: str) -> Tenant:
+    """Raises Http404 for one that is not among them."""
+    tenant = environment_tenants.filter(named_tenant(reference), deleted_at__isnull=True).first()
+    if tenant is None:
+        raise Http404
+    return tenant
+
+
+def visible_tokens(principal: Principal) -> QuerySet[ApiToken]:
+    """The tokens a principal may see at all, by the permissions it holds. Others do not exist for it.
+
+    A person sees the tenant's and their own personal ones; an environment's token sees its environment's.
+    """
+    if principal.token is not None and principal.token.owner == Owner.ENVIRONMENT:
+        tokens = ApiToken.objects.of_environment(principal.environment)
+        if principal.tenant is not None:
+            tokens = tokens.of_tenant(principal.tenant)
+        own = Q(owner=Owner.USER)
+    else:
+        tokens = ApiToken.objects.of_tenant(principal.tenant)
+        membership = principal.membership or (principal.token.membership if principal.token else None)
+        own = Q(owner=Owner.USER, membership=membership) if membership else Q(pk__in=[])
+    seen = Q(pk__in=[])
+    if principal.holds("apitokens:read"):
+        seen |= Q(owner=Owner.TENANT)
+    if principal.holds("personal-apitokens:read"):
+        seen |= own
+    if principal.holds("environment-tokens:read"):
+        seen |= Q(owner=Owner.ENVIRONMENT)
+    return tokens.filter(seen)
+
+
+def open_token(principal: Principal, token_id: str) -> ApiToken:
+    """One of the visible tokens, with its standing; raises Http404."""
+    token = visible_tokens(principal).with_standing().with_last_four().filter(token_id=token_id).first()
+    if token is None:
+        raise Http404
+    return token
+
+
+def with_everything(token: ApiToken) -> ApiToken:
+    """The row again, as it is now, with its standing and last four characters: what representations read."""
+    return ApiToken.objects.with_standing().with_last_four().get(pk=token.pk)

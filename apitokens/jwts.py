@@ -1,0 +1,86 @@
+"""The JWT a client gets at the token endpoint (RFC 9068), on simplejwt's token class and our key ring."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.tokens import Token
+
+from apitokens import keyring, policy
+from apitokens.models import ApiToken, SigningKey
+from tenants.models import ApiIdentifier, Tenant
+
+
+class AccessJWT(Token):
+    """`str()` of one signs it. Reading one says that we signed it for this environment and that it has not expired;
+
+    whether the token behind it still lives is for `authentication`.
+    """
+
+    token_type = "at+jwt"  # noqa: S105 -- RFC 9068 section 2.1
+    lifetime = timedelta(hours=1)
+
+    def __init__(self, token: str | None = None, *, key: SigningKey, audience: str | list[str]) -> None:
+        self.backend = keyring.RingBackend(key, typ=self.token_type, issuer=key.environment.issuer, audience=audience)
+        super().__init__(token)
+        # simplejwt's own claim for what the header's `typ` says; there is no place for two.
+        self.payload.pop(None, None)
+
+    def get_token_backend(self) -> TokenBackend:
+        return self.backend
+
+
+def issue(
+    token: ApiToken, *, tenant: Tenant | None, now: policy.Effective, key: SigningKey, audience: str, at: datetime
+) -> tuple[str, int]:
+    """The signed JWT and its lifetime in seconds: the token type's, but never past the token's own expiry."""
+    expires = at + timedelta(seconds=token.token_type.jwt_lifetime)
+    if token.expires_at:
+        expires = min(expires, token.expires_at)
+    access = AccessJWT(key=key, audience=audience)
+    # Whole seconds, rounded down: a verifier without leeway must not see an `iat` in its future.
+    access["iat"], access["exp"] = int(at.timestamp()), int(expires.timestamp())
+    access["sub"] = access["client_id"] = token.client_id
+    access["scope"] = " ".join(sorted(now.permissions))
+    access["env"] = token.environment.slug
+    access["gen"] = policy.generation(token, tenant)
+    if tenant is not None:
+        access["tenant"] = str(tenant.id)
+        if tenant.external_id:
+            access["tenant_external_id"] = tenant.external_id
+    if now.roles:
+        access["roles"] = list(now.roles)
+    if token.ip_allowlist:
+        access["cidr"] = token.ip_allowlist
+    return str(access), access["exp"] - access["iat"]
+
+
+def looks_like_jwt(text: str) -> bool:
+    return text.count(".") == 2
+
+
+def read(text: str) -> tuple[dict[str, Any], SigningKey] | None:
+    """The claims of a live JWT of ours for our own API, and the key that signed it; None for anything else.
+
+    Nothing in the token but its `kid` is believed before the signature is: not the algorithm, not an address of a key.
+    """
+    if len(text) > keyring.LONGEST_JWT:
+        return None
+    try:
+        kid = jwt.get_unverified_header(text).get("kid")
+    except jwt.InvalidTokenError:
+        return None
+    if not isinstance(kid, str) or len(kid) > 64 or (key := keyring.verifying_key(kid)) is None:
+        return None
+    default = ApiIdentifier.objects.filter(environment=key.environment_id, is_default=True).values_list(
+        "uri", flat=True
+    )
+    try:
+        access = AccessJWT(text, key=key, audience=[key.environment.issuer, *default])
+    except TokenError:
+        return None
+    return access.payload, key

@@ -1,0 +1,148 @@
+"""What somebody asks a token to be, before anybody has decided whether they may."""
+
+from __future__ import annotations
+
+import ipaddress
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from audit.services import Refusal
+from tenants.models import Membership
+
+if TYPE_CHECKING:
+    from apitokens.models import TokenType
+
+NAME_MAX, DESCRIPTION_MAX, NETWORKS_MAX = 100, 1000, 50
+
+
+class InvalidField(Refusal):
+    """What was asked for makes no sense or is not on offer. `field` is the name that forms and bodies use."""
+
+    code = "invalid"
+    is_denial = False
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expiry:
+    """At a moment, after so many seconds, never, or (nothing said) after the token type's default lifetime."""
+
+    at: datetime | None = None
+    seconds: int | None = None
+    never: bool = False
+
+    def settle(self, token_type: TokenType, *, now: datetime) -> datetime | None:
+        """The moment within the token type's limits, None for never; raises InvalidField."""
+        if self.at is not None and self.seconds is not None:
+            raise InvalidField("expires_at", "Give either expires_at or expires_in, not both.")
+        field = "expires_at" if self.at is not None else "expires_in"
+        moment, never = self.at, self.never
+        if self.at is None and self.seconds is None and not never:
+            never = token_type.default_lifetime is None
+            moment = None if never else now + timedelta(seconds=token_type.default_lifetime)
+        elif self.seconds is not None:
+            moment = now + timedelta(seconds=self.seconds)
+        if never:
+            if not token_type.may_never_expire:
+                raise InvalidField(field, f"It must expire, at the latest after {_days(token_type.longest_lifetime)}.")
+            return None
+        if moment <= now:
+            raise InvalidField(field, "This moment has passed: choose one in the future.")
+        longest = token_type.longest_lifetime
+        if longest is not None and moment > now + timedelta(seconds=longest):
+            raise InvalidField(field, f"The longest lifetime here is {_days(longest)}: choose an earlier moment.")
+        return moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """Roles less some permissions, or permissions picked directly, or (neither) the rights of a personal token's owner."""
+
+    roles: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """`membership` is whose personal token it is to be; roles are named by key or id."""
+
+    owner: str
+    kind: str
+    name: str
+    description: str = ""
+    grant: Grant = Grant()
+    expiry: Expiry = Expiry()
+    ip_allowlist: tuple[str, ...] = ()
+    membership: Membership | None = None
+
+
+def clean_name(text: str) -> str:
+    """Trimmed and in one Unicode form, so that two names that look the same are the same; raises InvalidField."""
+    name = unicodedata.normalize("NFC", text).strip()
+    if not name:
+        raise InvalidField("name", "Give it a name, so that you know it again in a year.")
+    if len(name) > NAME_MAX:
+        raise InvalidField("name", f"A name has at most {NAME_MAX} characters; this one has {len(name)}.")
+    if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in name):
+        raise InvalidField("name", "A name can't have control or invisible characters or line breaks.")
+    return name
+
+
+def clean_description(text: str) -> str:
+    """Any text, several lines of it; raises InvalidField."""
+    description = unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
+    if len(description) > DESCRIPTION_MAX:
+        raise InvalidField("description", f"A description has at most {DESCRIPTION_MAX} characters.")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t" for character in description):
+        raise InvalidField("description", "A description can't have control characters.")
+    return description
+
+
+def clean_networks(networks: tuple[str, ...]) -> list[str]:
+    """IPv4 and IPv6 addresses and networks, in canonical form; raises InvalidField naming the first that is none."""
+    if len(networks) > NETWORKS_MAX:
+        raise InvalidField("ip_allowlist", f"At most {NETWORKS_MAX} networks can be listed.")
+    clean = []
+    for text in networks:
+        try:
+            clean.append(str(ipaddress.ip_network(text.strip())))
+        except ValueError as error:
+            raise InvalidField(
+                "ip_allowlist", f"{text.strip()[:60]!r} is not an address or a network like 203.0.113.0/24."
+            ) from error
+    return sorted(set(clean))
+
+
+def is_allowed_from(ip_allowlist: list[str], address: str | None) -> bool:
+    """Whether the address lies in one of the networks; no address, or one we can't read, is outside all of them."""
+    if not ip_allowlist:
+        return True
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return False
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return any(ip in ipaddress.ip_network(network) for network in ip_allowlist)
+
+
+def lies_within(network: str, others: list[str]) -> bool:
+    """Whether every address of the network is in one of the others."""
+    inner = ipaddress.ip_network(network)
+    return any(
+        inner.version == (outer := ipaddress.ip_network(other)).version and inner.subnet_of(outer) for other in others
+    )
+
+
+def _days(seconds: int | None) -> str:
+    if seconds is None:
+        return "a date of your choice"
+    if seconds % 86_400 == 0:
+        days = seconds // 86_400
+        return f"{days} day{'s' if days != 1 else ''}"
+    return f"{seconds} seconds"

@@ -1,0 +1,188 @@
+"""What a token may do: the ceiling when it is granted (R3) and the ceiling when it is used (R4, R5).
+
+Plain values in, plain values out. `Standing` is everything about one token that the rules look at, as read in one query
+(`ApiTokenQuerySet.with_standing`); the token endpoint, the API's authenticator and the pages all ask the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from audit.services import Refusal
+from tenants.policy import Grantor, HeldRole
+
+if TYPE_CHECKING:
+    from apitokens.models import ApiToken
+    from tenants.models import Tenant
+
+
+class State(StrEnum):
+    """Why a token works or does not; the first reason that holds, from the outside in."""
+
+    USABLE = "usable"
+    ENVIRONMENT_SUSPENDED = "environment_suspended"
+    TENANT_SUSPENDED = "tenant_suspended"
+    TYPE_DISABLED = "type_disabled"
+    OWNER_SUSPENDED = "owner_suspended"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+    POWERLESS = "powerless"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One token's grant beside what its roles and, if it is personal, its owner hold now."""
+
+    granted_through: str
+    granted: frozenset[str]
+    grantor_level: int | None
+    roles: tuple[HeldRole, ...]
+    holder: Grantor | None
+    holder_roles: tuple[HeldRole, ...]
+    followable: frozenset[str]
+
+    @classmethod
+    def of(cls, token: ApiToken) -> Standing:
+        """Reads the annotations of `with_standing`; an AttributeError without them is a mistake of the caller."""
+        holder, holder_roles = _holder(token)
+        return cls(
+            granted_through=token.granted_through,
+            granted=frozenset(token.granted),
+            grantor_level=token.grantor_level,
+            roles=_roles(token.role_rows),
+            holder=holder,
+            holder_roles=holder_roles,
+            followable=frozenset(row[3] for row in token.holder_rows if row[4]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effective:
+    """What a token may do now. `roles` are the keys of those that passed R4; none when the token was narrowed."""
+
+    permissions: frozenset[str]
+    roles: tuple[str, ...]
+    level: int | None
+
+    def narrowed(self, scopes: Collection[str]) -> Effective:
+        permissions = self.permissions & frozenset(scopes)
+        if permissions == self.permissions:
+            return self
+        return Effective(permissions=permissions, roles=(), level=None)
+
+
+def _roles(rows: Iterable[list]) -> tuple[HeldRole, ...]:
+    found: dict[str, tuple[str, int, set[str]]] = {}
+    for key, name, level, permission, *_ in rows:
+        held = found.setdefault(key, (name, level, set()))[2]
+        if permission is not None:
+            held.add(permission)
+    return tuple(
+        HeldRole(key=key, name=name, level=level, permissions=frozenset(held))
+        for key, (name, level, held) in sorted(found.items())
+    )
+
+
+def _holder(token: ApiToken) -> tuple[Grantor | None, tuple[HeldRole, ...]]:
+    if token.membership_id is not None:
+        roles = _roles(token.holder_rows)
+        return grantor_with(roles), roles
+    if (member := token.vendor_membership) is not None:
+        covers = member.in_all_environments or token.vendor_membership_is_listed
+        may_grant = covers and member.role in {"owner", "admin"}
+        return Grantor(level=None, permissions=frozenset(), is_unlimited=may_grant), ()
+    return None, ()
+
+
+def grantor_with(roles: Collection[HeldRole]) -> Grantor:
+    """Somebody who holds these roles and nothing else."""
+    return Grantor(
+        level=max((role.level for role in roles), default=None),
+        permissions=frozenset().union(*(role.permissions for role in roles)),
+    )
+
+
+def effective(standing: Standing) -> Effective:
+    """granted ∩ what its roles hold now (if through roles) ∩ what its owner holds now (if personal) (R4)."""
+    if standing.granted_through == "owner":
+        return Effective(
+            permissions=standing.followable,
+            roles=tuple(role.key for role in standing.holder_roles),
+            level=standing.holder.level if standing.holder else None,
+        )
+    permissions = standing.granted
+    roles: tuple[HeldRole, ...] = ()
+    if standing.granted_through == "roles":
+        roles = tuple(role for role in standing.roles if _level_still_allowed(role, standing.grantor_level))
+        permissions &= grantor_with(roles).permissions
+    if standing.holder is not None and not standing.holder.is_unlimited:
+        permissions &= standing.holder.permissions
+    return Effective(
+        permissions=permissions,
+        roles=tuple(role.key for role in roles) if permissions else (),
+        level=grantor_with(roles).level if permissions else None,
+    )
+
+
+def _level_still_allowed(role: HeldRole, grantor_level: int | None) -> bool:
+    return grantor_level is None or role.level <= grantor_level
+
+
+def withheld(standing: Standing, now: Effective) -> dict[str, str]:
+    """Each permission that was granted and does not work now, with the layer that decided, in words for people."""
+    reasons = {}
+    for key in sorted(standing.granted - now.permissions):
+        carriers = [role for role in standing.roles if key in role.permissions]
+        if standing.granted_through == "roles" and not carriers:
+            reasons[key] = "None of its roles holds it any more."
+        elif standing.granted_through == "roles" and not any(
+            _level_still_allowed(role, standing.grantor_level) for role in carriers
+        ):
+            reasons[key] = "The level of its role was raised above that of whoever granted it."
+        else:
+            reasons[key] = "Its owner does not have it any more."
+    return reasons
+
+
+def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
+    """Whether the token works, and if not, why (R5): computed at each use, never stored, so nothing needs a sweep."""
+    environment, tenant, member = token.environment, token.tenant, token.membership or token.vendor_membership
+    if environment.suspended_at or environment.deleted_at:
+        return State.ENVIRONMENT_SUSPENDED
+    if tenant and (tenant.suspended_at or tenant.deleted_at):
+        return State.TENANT_SUSPENDED
+    if not token.token_type.is_enabled:
+        return State.TYPE_DISABLED
+    if member and (member.suspended_at or member.ended_at or not member.user.is_active):
+        return State.OWNER_SUSPENDED
+    if token.disabled_at:
+        return State.DISABLED
+    if token.expires_at and token.expires_at <= at:
+        return State.EXPIRED
+    if not now.permissions:
+        return State.POWERLESS
+    return State.USABLE
+
+
+def generation(token: ApiToken, tenant: Tenant | None) -> int:
+    """The `gen` of a JWT for that tenant: the sum over the rows that R5 looks at.
+
+    Each only ever grows, and grows when its row is suspended or its JWTs are ended: so an older JWT stays dead, also after
+    the row is reinstated.
+    """
+    above = [token.environment, token.token_type, token, tenant, token.membership, token.vendor_membership]
+    return sum(row.generation for row in above if row is not None)
+
+
+class RoleNotCarried(Refusal):
+    """The vendor's token type does not let a token of this owner and kind carry the role."""
+
+    code = "role_not_allowed"
+
+    def __init__(self, role: HeldRole) -> None:
+        super().__init__(f"The role {role.name} can't be given to a token of this owner and kind.")
+        self.role = role.key

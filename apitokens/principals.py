@@ -1,0 +1,45 @@
+"""Who asks, once authenticated: a person in a tenant, a token, or the system itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from audit.actors import SYSTEM, Actor
+from tenants.policy import PermissionMissing
+
+if TYPE_CHECKING:
+    from apitokens.models import ApiToken
+    from tenants.models import Environment, Membership, Tenant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """`permissions` are what it held when it knocked: enough for a door. A grant reads them again, under locks (R3).
+
+    `tenant` is None for what acts for its whole environment. `scopes` are what a JWT was narrowed to, else None.
+    """
+
+    actor: Actor
+    environment: Environment
+    tenant: Tenant | None
+    permissions: frozenset[str]
+    membership: Membership | None = None
+    token: ApiToken | None = None
+    scopes: frozenset[str] | None = None
+    is_system: bool = False
+    # What Django REST framework asks of a request's user.
+    is_authenticated: bool = True
+
+    def holds(self, permission: str) -> bool:
+        return self.is_system or permission in self.permissions
+
+    def require(self, permission: str) -> None:
+        """Raises PermissionMissing."""
+        if not self.holds(permission):
+            raise PermissionMissing(permission)
+
+
+def system(environment: Environment) -> Principal:
+    """For commands run by the operator, who needs nobody's leave."""
+    return Principal(actor=SYSTEM, environment=environment, tenant=None, permissions=frozenset(), is_system=True)

@@ -1,0 +1,131 @@
+"""A new environment: what it is born with, so that it works before anybody configures it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import transaction
+
+from apitokens import keyring
+from apitokens.models import DAY, Kind, Owner, TokenType
+from audit.actors import Actor
+from audit.services import record
+from tenants.models import (
+    ApiIdentifier,
+    Environment,
+    Membership,
+    MembershipRole,
+    Permission,
+    Role,
+    RolePermission,
+    Tenant,
+    Vendor,
+)
+
+# Guard our own pages and endpoints; the same in every environment.
+BUILT_IN = {
+    "apitokens:read": "See the tenant's tokens",
+    "apitokens:create": "Make, change and enable the tenant's tokens",
+    "apitokens:delete": "Disable and delete the tenant's tokens",
+    "personal-apitokens:read": "See personal tokens",
+    "personal-apitokens:create": "Make, change and enable personal tokens",
+    "personal-apitokens:delete": "Disable and delete personal tokens",
+    "environment-tokens:read": "See the environment's tokens",
+    "environment-tokens:create": "Make, change and enable the environment's tokens",
+    "environment-tokens:delete": "Disable and delete the environment's tokens",
+    "audit:read": "Read the record of what was done",
+}
+PERSONAL = frozenset(key for key in BUILT_IN if key.startswith("personal-"))
+ENVIRONMENT_ONLY = frozenset(key for key in BUILT_IN if key.startswith("environment-"))
+VIEWER = PERSONAL | {"apitokens:read"}
+MEMBER = VIEWER | {"apitokens:create", "apitokens:delete"}
+ADMIN = MEMBER | {"audit:read"}
+# (key, name, level, built-in permissions); the vendor adds those of its own API.
+ROLES = (
+    ("viewer", "Viewer", 10, VIEWER),
+    ("member", "Member", 20, MEMBER),
+    ("admin", "Admin", 30, ADMIN),
+    ("owner", "Owner", 40, ADMIN),
+    ("backend", "Backend", 1000, frozenset(BUILT_IN)),
+)
+
+
+@transaction.atomic
+def create_environment(
+    *, actor: Actor, vendor: Vendor, name: str, slug: str, token_prefix: str, audience: str, at: datetime
+) -> Environment:
+    """An environment with its built-in permissions, editable roles, six token types, API identifier and first key."""
+    environment = Environment.objects.create(
+        vendor=vendor, name=name, slug=slug, token_prefix=token_prefix, created_at=at
+    )
+    ApiIdentifier.objects.create(environment=environment, uri=audience, is_default=True)
+    Permission.objects.bulk_create(
+        Permission(
+            environment=environment,
+            key=key,
+            description=description,
+            is_built_in=True,
+            for_tenant_tokens=key not in ENVIRONMENT_ONLY,
+            for_personal_tokens=key not in ENVIRONMENT_ONLY,
+        )
+        for key, description in BUILT_IN.items()
+    )
+    for key, role_name, level, permissions in ROLES:
+        role = Role.objects.create(environment=environment, key=key, name=role_name, level=level)
+        hold(role, permissions)
+    TokenType.objects.bulk_create(
+        TokenType(
+            environment=environment,
+            owner=owner,
+            kind=kind,
+            default_lifetime=None if owner == Owner.ENVIRONMENT else 90 * DAY,
+            accepts_basic=owner == Owner.ENVIRONMENT,
+            may_make_tokens=owner == Owner.ENVIRONMENT,
+        )
+        for owner in Owner
+        for kind in Kind
+    )
+    keyring.create_first_key(environment, at=at)
+    record(
+        actor=actor,
+        verb="environment.created",
+        target_kind="environment",
+        target_id=environment.id,
+        environment_id=environment.id,
+        tenant_id=None,
+        after={"name": name, "slug": slug, "token_prefix": token_prefix},
+    )
+    return environment
+
+
+def hold(role: Role, keys: Iterable[str]) -> None:
+    """Let the role hold permissions of its environment, by key."""
+    permissions = Permission.objects.filter(environment=role.environment_id, key__in=keys)
+    RolePermission.objects.bulk_create(
+        RolePermission(role=role, permission=permission, environment_id=role.environment_id)
+        for permission in permissions
+    )
+
+
+def give_role(membership: Membership, role: Role) -> None:
+    MembershipRole.objects.create(
+        membership=membership,
+        role=role,
+        tenant_id=membership.tenant_id,
+        environment_id=membership.environment_id,
+        role_scope_id=role.scope_id,
+    )
+
+
+@transaction.atomic
+def create_tenant(*, actor: Actor, environment: Environment, name: str, slug: str, external_id: str | None) -> Tenant:
+    tenant = Tenant.objects.create(environment=environment, name=name, slug=slug, external_id=external_id)
+    record(
+        actor=actor,
+        verb="tenant.created",
+        target_kind="tenant",
+        target_id=tenant.id,
+        environment_id=environment.id,
+        tenant_id=tenant.id,
+        after={"name": name, "slug": slug, "external_id": external_id},
+    )
+    return tenant
