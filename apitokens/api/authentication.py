@@ -1,0 +1,121 @@
+"""One authenticator for every way into the API (R8): a bad credential is a 401, never the next way and never nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from apitokens import authentication, credentials, jwts
+from apitokens.access import client_ip
+from apitokens.authentication import Authenticated, InvalidCredential, Unusable
+from apitokens.metrics import AUTHENTICATIONS
+from apitokens.oauth.credentials import Refused, decode_basic
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+UNKNOWN = "The token is unknown, expired or malformed."
+CLIENT_SECRET = "This is a client secret: exchange it, with its client id, for a token at POST /oauth2/token."  # noqa: S105
+IN_ADDRESS = (
+    "A secret was sent in the address, where logs and histories keep it. It was not accepted: replace it, and send the "
+    "new one in the Authorization header."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """A live token, or a signed-in person; for a person the tenant is still to be named."""
+
+    live: Authenticated | None = None
+    user: User | None = None
+    is_authenticated: bool = True
+
+
+class BadCredential(AuthenticationFailed):
+    """401. `scheme` is the one used, so that the challenge names it (RFC 6750 section 3, RFC 7617 section 2)."""
+
+    def __init__(self, detail: str, *, scheme: str = "Bearer") -> None:
+        super().__init__(detail)
+        self.scheme = scheme
+
+
+class ApiAuthentication(BaseAuthentication):
+    """Bearer (a JWT or an access token), Basic where the token type allows it, or the portal session with CSRF."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None] | None:
+        if any(credentials.parse(value) for values in request.GET.lists() for value in values[1]):
+            raise BadCredential(IN_ADDRESS)
+        header = request.headers.get("Authorization")
+        if header is None:
+            return self._session(request)
+        scheme, _, value = header.partition(" ")
+        check = {"bearer": self._bearer, "basic": self._basic}.get(scheme.lower())
+        if check is None:
+            raise BadCredential("Use the Bearer or the Basic scheme.")
+        return Caller(live=check(request, value.strip())), None
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'
+
+    def _session(self, request: Request) -> tuple[Caller, None] | None:
+        # The Django request's: this request's own `user` is what we are about to decide.
+        user = request._request.user
+        if not user.is_authenticated:
+            return None
+        SessionAuthentication().enforce_csrf(request)
+        return Caller(user=user), None
+
+    def _bearer(self, request: Request, value: str) -> Authenticated:
+        if jwts.looks_like_jwt(value):
+            return _counted("jwt", "Bearer", lambda at, ip: authentication.access_jwt(value, at=at, ip=ip), request)
+        parsed = credentials.parse(value)
+        if parsed is not None and parsed.marker == credentials.CLIENT_SECRET:
+            raise BadCredential(CLIENT_SECRET)
+        return _counted("opaque", "Bearer", lambda at, ip: authentication.access_token(value, at=at, ip=ip), request)
+
+    def _basic(self, request: Request, value: str) -> Authenticated:
+        try:
+            client_id, secret = decode_basic(value)
+        except Refused as refused:
+            raise BadCredential(str(refused), scheme="Basic") from refused
+        live = _counted(
+            "basic", "Basic", lambda at, ip: authentication.client(client_id, secret, at=at, ip=ip), request
+        )
+        if not live.token.token_type.accepts_basic:
+            raise BadCredential(
+                "This client can't be used directly: exchange it at POST /oauth2/token.", scheme="Basic"
+            )
+        return live
+
+
+def _counted(kind: str, scheme: str, check: Callable[..., Authenticated], request: Request) -> Authenticated:
+    outcome = "accepted"
+    try:
+        return check(timezone.now(), client_ip(request._request))
+    except InvalidCredential as error:
+        outcome = "unknown"
+        raise BadCredential(UNKNOWN, scheme=scheme) from error
+    except Unusable as error:
+        outcome = "unusable"
+        raise BadCredential(f"The token is right but does not work. {error}", scheme=scheme) from error
+    finally:
+        AUTHENTICATIONS.labels(kind=kind, outcome=outcome).inc()
+
+
+class ApiAuthenticationScheme(OpenApiAuthenticationExtension):
+    target_class = "apitokens.api.authentication.ApiAuthentication"
+    name = ["bearer", "basic", "session"]
+
+    def get_security_definition(self, auto_schema: object) -> list[dict[str, str]]:
+        return [
+            {"type": "http", "scheme": "bearer", "description": "A JWT from POST /oauth2/token, or an access token."},
+            {"type": "http", "scheme": "basic", "description": "Client id and secret, where the token type allows it."},
+            {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "A portal session, with CSRF."},
+        ]

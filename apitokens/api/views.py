@@ -1,0 +1,248 @@
+"""`/api/v1/`: open a door, read a shape, call one service, answer."""
+
+from dataclasses import replace
+
+from django.http import Http404
+from django.urls import reverse
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apitokens import access, services
+from apitokens.api.authentication import Caller
+from apitokens.api.serializers import IssuedOutput, SelfOutput, TokenChange, TokenInput, TokenOutput
+from apitokens.models import ApiToken, Kind, Owner
+from apitokens.orders import Expiry, Grant, InvalidField, Order
+from apitokens.principals import Principal
+from audit.services import Refusal
+from tenants.models import Membership, Tenant
+
+TENANT = OpenApiParameter("tenant", description="Id or external id. Sessions and environment-owned tokens name it.")
+NONCE = OpenApiParameter("Idempotency-Key", location="header", description="Used again, it makes nothing.")
+SECRET_FIELD = {Kind.ACCESS_TOKEN: "access_token", Kind.CLIENT_CREDENTIALS: "client_secret"}
+
+
+class TenantMissing(InvalidField):
+    code = "tenant_missing"
+
+    def __init__(self) -> None:
+        super().__init__("tenant", "Name the tenant, by its id or external id.")
+
+
+class NeedsToken(Refusal):
+    code = "needs_token"
+
+    def __init__(self) -> None:
+        super().__init__("This is about the token that a request carries, and this request carries none.")
+
+
+class TokenPages(CursorPagination):
+    """By time and id: never a count, never an offset, however many there are."""
+
+    ordering = ("-created_at", "-id")
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 100
+
+
+def principal_of(request: Request, reference: str | None) -> Principal:
+    """The caller, in the tenant it named or that its credential implies; raises TenantMissing and Http404."""
+    caller: Caller = request.user
+    if caller.user is not None:
+        if not reference:
+            raise TenantMissing
+        membership = access.memberships_of(caller.user).filter(
+            tenant__in=Tenant.objects.filter(access.named_tenant(reference))
+        )
+        return access.of_membership(_or_404(membership.first()), request._request)
+    principal = access.of_token(caller.live, request._request)
+    if not reference:
+        return principal
+    reachable = principal.environment.tenants.all()
+    if principal.tenant is not None:
+        reachable = reachable.filter(pk=principal.tenant.pk)
+    return replace(principal, tenant=access.find_tenant(reachable, reference))
+
+
+def _or_404(membership: Membership | None) -> Membership:
+    if membership is None:
+        raise Http404
+    return membership
+
+
+def _order(data: TokenInput, principal: Principal) -> Order:
+    asked = data.validated_data
+    membership = None
+    if asked["owner"] == Owner.USER:
+        membership = principal.membership
+        if membership is None:
+            membership = _named_member(principal, asked.get("user"))
+    return Order(
+        owner=asked["owner"],
+        kind=asked["kind"],
+        name=asked["name"],
+        description=asked.get("description", ""),
+        grant=data.grant() or Grant(),
+        expiry=data.expiry() or Expiry(),
+        ip_allowlist=tuple(asked.get("ip_allowlist", ())),
+        membership=membership,
+    )
+
+
+def _named_member(principal: Principal, user_id: object) -> Membership:
+    """The person a personal token is made for by a token; the service decides whether it may."""
+    found = Membership.objects.active().select_related("tenant", "environment", "user")
+    membership = found.filter(tenant=principal.tenant, user=user_id).first() if user_id else None
+    if membership is None:
+        raise InvalidField("user", "Name the user, by id, whose personal token it is to be: a member of the tenant.")
+    return membership
+
+
+def _issued(issued: services.Issued) -> Response:
+    """201 with the secret: the one answer that holds it (R1)."""
+    token = access.with_everything(issued.token)
+    body = TokenOutput(token, context={"at": timezone.now()}).data
+    body[SECRET_FIELD[Kind(token.kind)]] = issued.plaintext
+    location = reverse("api:token", args=[token.token_id])
+    return Response(body, status=201, headers={"Location": location, "Cache-Control": "no-store"})
+
+
+class TokenSelf(APIView):
+    @extend_schema(responses=SelfOutput, operation_id="token_self")
+    def get(self, request: Request) -> Response:
+        """What the credential of this request is and may do now."""
+        live = request.user.live
+        if live is None:
+            raise NeedsToken
+        token, tenant = live.token, live.tenant
+        member = token.membership or token.vendor_membership
+        body = {
+            "id": token.token_id,
+            "client_id": token.client_id if token.kind == Kind.CLIENT_CREDENTIALS else None,
+            "name": token.name,
+            "owner": token.owner,
+            "kind": token.kind,
+            "environment": token.environment.slug,
+            "tenant": tenant.id if tenant else None,
+            "tenant_external_id": tenant.external_id if tenant else None,
+            "user": member.user_id if member else None,
+            "roles": list(live.now.roles),
+            "scope": " ".join(sorted(live.now.permissions)),
+            "expires_at": token.expires_at,
+        }
+        return Response(SelfOutput(body).data, headers={"Cache-Control": "no-store"})
+
+
+class Tokens(APIView):
+    @extend_schema(responses=TokenOutput(many=True), parameters=[TENANT], operation_id="tokens_list")
+    def get(self, request: Request) -> Response:
+        """The tokens you may see, newest first, a page at a time."""
+        wants_environment = request.GET.get("owner") == Owner.ENVIRONMENT
+        principal = principal_of(request, request.GET.get("tenant"))
+        if principal.tenant is None and not wants_environment:
+            raise TenantMissing
+        principal.require("environment-tokens:read" if wants_environment else "apitokens:read")
+        tokens = access.visible_tokens(principal)
+        if owner := request.GET.get("owner"):
+            tokens = tokens.filter(owner=owner)
+        pages = TokenPages()
+        page = pages.paginate_queryset(tokens.with_standing().with_last_four(), request)
+        return pages.get_paginated_response(TokenOutput(page, many=True, context={"at": timezone.now()}).data)
+
+    @extend_schema(
+        request=TokenInput, responses={201: IssuedOutput}, parameters=[TENANT, NONCE], operation_id="tokens_create"
+    )
+    def post(self, request: Request) -> Response:
+        """Make a token. Its secret is in this answer and in no other, ever."""
+        data = TokenInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        asked = data.validated_data
+        principal = principal_of(request, asked.get("tenant") or request.GET.get("tenant"))
+        tenant = None if asked["owner"] == Owner.ENVIRONMENT else principal.tenant
+        if tenant is None and asked["owner"] != Owner.ENVIRONMENT:
+            raise TenantMissing
+        issued = services.issue(
+            by=principal,
+            tenant=tenant,
+            order=_order(data, principal),
+            at=timezone.now(),
+            nonce=request.headers.get("Idempotency-Key"),
+        )
+        return _issued(issued)
+
+
+class TokenDoor(APIView):
+    """Opens one token; everything below it is called with the principal and the token."""
+
+    def open(self, request: Request, token_id: str) -> tuple[Principal, ApiToken]:
+        reference = request.GET.get("tenant")
+        caller: Caller = request.user
+        if caller.user is not None and not reference:
+            # The token's own tenant is implied, if it is one of the person's.
+            own = access.memberships_of(caller.user).filter(tenant__api_tokens__token_id=token_id)
+            principal = access.of_membership(_or_404(own.first()), request._request)
+        else:
+            principal = principal_of(request, reference)
+        return principal, access.open_token(principal, token_id)
+
+    def answer(self, token: ApiToken) -> Response:
+        return Response(TokenOutput(access.with_everything(token), context={"at": timezone.now()}).data)
+
+
+class Token(TokenDoor):
+    @extend_schema(responses=TokenOutput, operation_id="tokens_read")
+    def get(self, request: Request, token_id: str) -> Response:
+        """One token as it is now."""
+        return self.answer(self.open(request, token_id)[1])
+
+    @extend_schema(request=TokenChange, responses=TokenOutput, operation_id="tokens_change")
+    def patch(self, request: Request, token_id: str) -> Response:
+        """Change what is given. Widening or extending passes the same ceiling as making."""
+        principal, token = self.open(request, token_id)
+        data = TokenChange(data=request.data)
+        data.is_valid(raise_exception=True)
+        changed = services.edit(
+            by=principal,
+            token=token,
+            at=timezone.now(),
+            name=data.validated_data.get("name"),
+            description=data.validated_data.get("description"),
+            grant=data.grant(),
+            expiry=data.expiry(),
+        )
+        return self.answer(changed)
+
+    @extend_schema(responses={204: None}, operation_id="tokens_delete")
+    def delete(self, request: Request, token_id: str) -> Response:
+        """End it for good. There is no undo."""
+        principal, token = self.open(request, token_id)
+        services.delete(by=principal, token=token)
+        return Response(status=204)
+
+
+class TokenDisable(TokenDoor):
+    @extend_schema(request=None, responses=TokenOutput, operation_id="tokens_disable")
+    def post(self, request: Request, token_id: str) -> Response:
+        """Stop it at once; reversible."""
+        principal, token = self.open(request, token_id)
+        return self.answer(services.disable(by=principal, token=token, at=timezone.now()))
+
+
+class TokenEnable(TokenDoor):
+    @extend_schema(request=None, responses=TokenOutput, operation_id="tokens_enable")
+    def post(self, request: Request, token_id: str) -> Response:
+        """Let it work again. JWTs issued before stay dead."""
+        principal, token = self.open(request, token_id)
+        return self.answer(services.enable(by=principal, token=token))
+
+
+class TokenSecret(TokenDoor):
+    @extend_schema(request=None, responses={201: IssuedOutput}, parameters=[NONCE], operation_id="tokens_renew_secret")
+    def post(self, request: Request, token_id: str) -> Response:
+        """Replace its secret: the old one stops at once, the new one is in this answer only."""
+        principal, token = self.open(request, token_id)
+        nonce = request.headers.get("Idempotency-Key")
+        return _issued(services.renew_secret(by=principal, token=token, at=timezone.now(), nonce=nonce))
