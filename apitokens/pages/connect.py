@@ -1,0 +1,42 @@
+"""What to do with a secret: programs that run as they stand, and commands that put it where secrets belong."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.template.loader import render_to_string
+
+from apitokens.models import ApiToken, Kind
+
+LANGUAGES = {"curl": "curl", "python": "Python", "javascript": "JavaScript"}
+
+
+@dataclass(frozen=True)
+class Snippet:
+    key: str
+    label: str
+    code: str
+
+
+def snippets(token: ApiToken, plaintext: str) -> list[Snippet]:
+    """With the real values. Ids and secrets are base62 and underscores: there is nothing to escape in any language."""
+    context = {"origin": settings.ORIGIN, "client_id": token.client_id, "secret": plaintext}
+    folder = "client_credentials" if token.kind == Kind.CLIENT_CREDENTIALS else "access_token"
+    return [
+        Snippet(key, label, render_to_string(f"portal/connect/{folder}/{key}.txt", context).strip())
+        for key, label in LANGUAGES.items()
+    ]
+
+
+def save_commands(token: ApiToken, plaintext: str) -> list[Snippet]:
+    """The command reads the secret from its input, so that it is in no process list."""
+    name = f"api-token-{token.token_id}"
+    variable = "CLIENT_SECRET" if token.kind == Kind.CLIENT_CREDENTIALS else "ACCESS_TOKEN"
+    return [
+        Snippet("github", "GitHub Actions", f"printf %s '{plaintext}' | gh secret set {variable}"),
+        Snippet("vault", "HashiCorp Vault", f"printf %s '{plaintext}' | vault kv put secret/{name} value=-"),
+        Snippet(
+            "kubernetes",
+            "Kubernetes",
+            f"printf %s '{plaintext}' | kubectl create secret generic {name.lower()} --from-file=value=/dev/stdin",
+        ),
+    ]

@@ -1,0 +1,31 @@
+"""The door of every page of a tenant: signed in, a member, and nothing of it kept by a cache on the way."""
+
+from collections.abc import Callable
+from functools import wraps
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+
+from apitokens.access import open_tenant
+
+View = Callable[..., HttpResponse]
+
+
+def tenant_page(permission: str) -> Callable[[View], View]:
+    """The view gets the request, the principal and what its address names. Strangers get 404, members without the
+    permission a 403 that names it."""
+
+    def decorate(view: View) -> View:
+        @never_cache
+        @login_required
+        @wraps(view)
+        def open_door(request: HttpRequest, slug: str, **named: str) -> HttpResponse:
+            principal = open_tenant(request, slug)
+            request.principal = principal
+            principal.require(permission)
+            return view(request, principal, **named)
+
+        return open_door
+
+    return decorate

@@ -1,0 +1,207 @@
+"""Forms give shapes and choices; whether something may be had is the service's to say, and comes back as a field's error."""
+
+import secrets
+from collections.abc import Callable, Iterable
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from apitokens.models import DAY, Kind, Owner, TokenType
+from apitokens.orders import DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, InvalidField, Order
+from apitokens.principals import Principal
+from audit.services import Refusal
+from tenants.policy import RoleAboveCeiling, why_not
+from tenants.queries import available_roles, grantor_of_membership, held_roles
+
+NEVER = "never"
+PRESETS = ((7 * DAY, _("7 days")), (30 * DAY, _("30 days")), (90 * DAY, _("90 days")), (365 * DAY, _("A year")))
+OWNER_HELP = {
+    Owner.TENANT: (_("For a service"), _("It belongs to the tenant and survives you leaving.")),
+    Owner.USER: (_("For me"), _("It is yours and stops when you leave.")),
+}
+KIND_HELP = {
+    Kind.ACCESS_TOKEN: (_("Access token"), _("One string, sent as it is. The simplest for scripts and jobs.")),
+    Kind.CLIENT_CREDENTIALS: (
+        _("Client credentials"),
+        _("An id and a secret, exchanged for short-lived JWTs. The best for services that call often."),
+    ),
+}
+
+
+class _Explained:
+    """Options with a line of help and, where one can't be chosen, the reason; both reach the template as option data."""
+
+    explain: Callable[[str], tuple[str, str]] = staticmethod(lambda value: ("", ""))
+
+    def create_option(self, name, value, label, selected, index, subindex=None, attrs=None):
+        option = super().create_option(name, value, label, selected, index, subindex=subindex, attrs=attrs)
+        option["help"], option["reason"] = self.explain(str(value))
+        if option["reason"]:
+            option["attrs"]["disabled"] = True
+        return option
+
+
+class ExplainedRadios(_Explained, forms.RadioSelect):
+    pass
+
+
+class ExplainedCheckboxes(_Explained, forms.CheckboxSelectMultiple):
+    pass
+
+
+class OfferedChoice(forms.ChoiceField):
+    """Shows what is on offer and takes whatever is sent: the service refuses, in the same words as the API."""
+
+    def valid_value(self, value: str) -> bool:
+        return True
+
+
+class OfferedChoices(forms.MultipleChoiceField):
+    def valid_value(self, value: str) -> bool:
+        return True
+
+
+class NonceForm(forms.Form):
+    """A form that can be sent once: a second sending, by whatever way, makes nothing (R1)."""
+
+    nonce = forms.CharField(widget=forms.HiddenInput, max_length=64, required=False)
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["nonce"].initial = lambda: secrets.token_urlsafe(18)
+
+
+class TokenNaming(forms.Form):
+    """What can be changed without granting anything."""
+
+    name = forms.CharField(
+        label=_("Name"), max_length=NAME_MAX, help_text=_("What is it for? You will read this in a year.")
+    )
+    description = forms.CharField(
+        label=_("Description"),
+        max_length=DESCRIPTION_MAX,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+    def add_refusal(self, refusal: Refusal) -> None:
+        """Put the service's answer at the field it is about."""
+        field = refusal.field if isinstance(refusal, InvalidField) else None
+        if isinstance(refusal, RoleAboveCeiling) or refusal.code == "role_not_allowed":
+            field = "roles"
+        self.add_error(field if field in self.fields else None, str(refusal))
+
+
+class TokenForm(NonceForm, TokenNaming):
+    """A new token: four fields that matter, the rest under *Restrict further*."""
+
+    owner = OfferedChoice(label=_("Who is it for?"), widget=ExplainedRadios)
+    roles = OfferedChoices(
+        label=_("Roles"),
+        required=False,
+        widget=ExplainedCheckboxes,
+        help_text=_("Never more than you may do yourself. For yourself, none means: the same as you, at all times."),
+    )
+    expires_in = OfferedChoice(label=_("Expires"), required=False)
+    expires_at = forms.DateTimeField(
+        label=_("Or on a date"),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        help_text=_("In UTC."),
+    )
+    kind = OfferedChoice(label=_("Kind"), widget=ExplainedRadios)
+    without = OfferedChoices(
+        label=_("Leave out"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Permissions of the roles above that this token shall not have."),
+    )
+    ip_allowlist = forms.CharField(
+        label=_("Only from these networks"),
+        required=False,
+        max_length=2500,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "203.0.113.0/24"}),
+        help_text=_("One address or network a line. Empty: from anywhere."),
+    )
+
+    field_order = ["nonce", "name", "owner", "roles", "expires_in", "expires_at"]
+
+    def __init__(self, *args: object, principal: Principal, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.principal = principal
+        types = TokenType.objects.filter(environment=principal.environment, is_enabled=True).exclude(
+            owner=Owner.ENVIRONMENT
+        )
+        self._offer_cells(list(types))
+        self._offer_roles()
+
+    def _offer_cells(self, types: list[TokenType]) -> None:
+        owners = [owner for owner in OWNER_HELP if any(cell.owner == owner for cell in types)]
+        kinds = [kind for kind in KIND_HELP if any(cell.kind == kind for cell in types)]
+        for name, values, words in (("owner", owners, OWNER_HELP), ("kind", kinds, KIND_HELP)):
+            field = self.fields[name]
+            field.choices = [(value.value, words[value][0]) for value in values]
+            field.widget.explain = lambda value, words=words: (words[value][1], "")
+            field.initial = values[0].value if values else None
+        longest = [cell.longest_lifetime for cell in types]
+        limit = None if not longest or None in longest else max(longest)
+        presets = [(str(seconds), label) for seconds, label in PRESETS if limit is None or seconds <= limit]
+        if any(cell.may_never_expire for cell in types):
+            presets.append((NEVER, _("Never")))
+        default = next((cell.default_lifetime for cell in types if cell.default_lifetime), None)
+        words = _("By default, after %(days)s days") % {"days": default // DAY} if default else _("By default, never")
+        self.fields["expires_in"].choices = [("", words), *presets]
+
+    def _offer_roles(self) -> None:
+        principal = self.principal
+        roles = list(available_roles(principal.environment, principal.tenant).order_by("level", "key"))
+        grantor = grantor_of_membership(principal.membership)
+        held = {role.key: role for role in held_roles(roles).values()}
+        strict = principal.environment.strict_ceiling
+
+        def explain(key: str) -> tuple[str, str]:
+            if key not in held:
+                return "", ""
+            permissions = ", ".join(sorted(held[key].permissions)) or str(_("no permissions"))
+            return permissions, why_not(grantor, held[key], strict=strict)
+
+        self.fields["roles"].choices = [(role.key, role.name) for role in roles]
+        self.fields["roles"].widget.explain = explain
+        self.fields["without"].choices = _pairs(
+            grantor.permissions & frozenset().union(*(role.permissions for role in held.values()))
+        )
+
+    def clean_expires_in(self) -> str | int | None:
+        value = self.cleaned_data["expires_in"]
+        if value in {"", NEVER}:
+            return value or None
+        try:
+            seconds = int(value)
+        except ValueError as error:
+            raise forms.ValidationError(_("Choose one of the offers, or give whole seconds.")) from error
+        if not 1 <= seconds <= 100 * 366 * DAY:
+            raise forms.ValidationError(_("This moment has passed, or is too far away: choose one in the future."))
+        return seconds
+
+    def order(self) -> Order:
+        """What the person asks for."""
+        data = self.cleaned_data
+        seconds = data["expires_in"]
+        return Order(
+            owner=data["owner"],
+            kind=data["kind"],
+            name=data["name"],
+            description=data["description"],
+            grant=Grant(roles=tuple(data["roles"]), without=tuple(data["without"])),
+            expiry=Expiry(
+                at=data["expires_at"],
+                seconds=seconds if isinstance(seconds, int) else None,
+                never=seconds == NEVER,
+            ),
+            ip_allowlist=tuple(line for line in data["ip_allowlist"].splitlines() if line.strip()),
+            membership=self.principal.membership,
+        )
+
+
+def _pairs(keys: Iterable[str]) -> list[tuple[str, str]]:
+    return [(key, key) for key in sorted(keys)]

@@ -1,0 +1,251 @@
+"""The portal's pages: open a door, read a form, call one service, answer."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+
+from apitokens import access, policy, services
+from apitokens.models import ApiToken, Kind, Owner
+from apitokens.pages.connect import save_commands, snippets
+from apitokens.pages.doors import tenant_page
+from apitokens.pages.forms import NonceForm, TokenForm, TokenNaming
+from apitokens.pages.rows import TokenRow, event_rows
+from apitokens.principals import Principal
+from audit.models import AuditEvent
+from audit.services import Refusal
+from tenants.models import Permission
+
+UNPROCESSABLE = 422
+
+
+class TokenPages(CursorPagination):
+    ordering = ("-created_at", "-id")
+    page_size = 50
+
+
+class EventPages(CursorPagination):
+    ordering = ("-at", "-id")
+    page_size = 50
+
+
+@never_cache
+@login_required
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """Straight to the tenant of who has one; a choice for who has several."""
+    memberships = list(access.memberships_of(request.user)[:200])
+    if len(memberships) == 1:
+        return redirect("portal:tokens", memberships[0].tenant.slug)
+    vendor_memberships = request.user.vendor_memberships.select_related("vendor").filter(ended_at__isnull=True)
+    context = {"memberships": memberships, "vendor_memberships": list(vendor_memberships[:50])}
+    return render(request, "portal/home.html", context)
+
+
+@tenant_page("apitokens:read")
+@require_safe
+def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
+    """Both kinds in one list, the tenant's and the person's own."""
+    pages = TokenPages()
+    visible = access.visible_tokens(principal).with_standing().with_last_four().select_related("creator")
+    page = pages.paginate_queryset(visible, Request(request))
+    at = timezone.now()
+    context = {
+        "tokens": [TokenRow(token, principal, at) for token in page],
+        "can_create": _may_create(principal),
+        "create_url": reverse("portal:token-new", args=[principal.tenant.slug]),
+        "next_url": pages.get_next_link(),
+        "previous_url": pages.get_previous_link(),
+    }
+    return render(request, "portal/tokens/list.html", context)
+
+
+@tenant_page("apitokens:read")
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_new(request: HttpRequest, principal: Principal) -> HttpResponse:
+    if not _may_create(principal):
+        principal.require("apitokens:create")
+    form = TokenForm(request.POST if request.method == "POST" else None, principal=principal)
+    if form.is_valid():
+        try:
+            issued = services.issue(
+                by=principal,
+                tenant=principal.tenant,
+                order=form.order(),
+                at=timezone.now(),
+                nonce=form.cleaned_data["nonce"],
+            )
+        except services.AlreadyIssued as refusal:
+            return _already(request, principal, refusal)
+        except Refusal as refusal:
+            form.add_refusal(refusal)
+        else:
+            return _secret(request, principal, issued, heading=_("Here is your secret"))
+    status = UNPROCESSABLE if form.errors else 200
+    return render(request, "portal/tokens/new.html", {"form": form}, status=status)
+
+
+@tenant_page("apitokens:read")
+@require_safe
+def token(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+    found = access.open_token(principal, token_id)
+    row = TokenRow(found, principal, timezone.now())
+    standing = policy.Standing.of(found)
+    now = policy.effective(standing)
+    events = AuditEvent.objects.filter(target_id=found.id, tenant_id=principal.tenant.id).order_by("-at", "-id")
+    context = {
+        "token": row,
+        "permissions": list(Permission.objects.filter(environment=found.environment_id, key__in=now.permissions)),
+        "withheld": [{"key": key, "reason": reason} for key, reason in policy.withheld(standing, now).items()],
+        "facts": _facts(found),
+        "events": event_rows(events[:50]),
+        "actions": row,
+    }
+    return render(request, "portal/tokens/detail.html", context)
+
+
+@tenant_page("apitokens:read")
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_edit(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+    found = access.open_token(principal, token_id)
+    initial = {"name": found.name, "description": found.description}
+    form = TokenNaming(request.POST if request.method == "POST" else None, initial=initial)
+    if form.is_valid():
+        try:
+            services.edit(by=principal, token=found, at=timezone.now(), **form.cleaned_data)
+        except Refusal as refusal:
+            form.add_refusal(refusal)
+        else:
+            messages.success(request, _("The token was changed."))
+            return redirect("portal:token", principal.tenant.slug, token_id)
+    context = {"token": TokenRow(found, principal, timezone.now()), "form": form}
+    return render(request, "portal/tokens/edit.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+@tenant_page("apitokens:read")
+@require_POST
+def token_disable(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+    services.disable(by=principal, token=access.open_token(principal, token_id), at=timezone.now())
+    messages.success(request, _("The token is disabled and stops working now."))
+    return redirect("portal:token", principal.tenant.slug, token_id)
+
+
+@tenant_page("apitokens:read")
+@require_POST
+def token_enable(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+    try:
+        services.enable(by=principal, token=access.open_token(principal, token_id))
+    except Refusal as refusal:
+        messages.error(request, str(refusal))
+    else:
+        messages.success(request, _("The token is enabled. JWTs it got before stay dead."))
+    return redirect("portal:token", principal.tenant.slug, token_id)
+
+
+@tenant_page("apitokens:read")
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_delete(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+    """Asks on a page of its own, which names the token and says that there is no undo."""
+    found = access.open_token(principal, token_id)
+    if request.method == "POST":
+        services.delete(by=principal, token=found)
+        messages.success(request, _("The token was deleted."))
+        return redirect("portal:tokens", principal.tenant.slug)
+    row = TokenRow(found, principal, timezone.now())
+    if not row.can_delete:
+        principal.require(f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:delete")
+    is_client = found.kind == Kind.CLIENT_CREDENTIALS
+    context = {"token": row, "jwt_lifetime": _duration(found.token_type.jwt_lifetime) if is_client else ""}
+    return render(request, "portal/tokens/delete.html", context)
+
+
+@tenant_page("apitokens:read")
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_new_secret(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+    found = access.open_token(principal, token_id)
+    form = NonceForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        try:
+            issued = services.renew_secret(
+                by=principal, token=found, at=timezone.now(), nonce=form.cleaned_data["nonce"]
+            )
+        except services.AlreadyIssued as refusal:
+            return _already(request, principal, refusal)
+        return _secret(request, principal, issued, heading=_("Here is your new secret"))
+    return render(
+        request, "portal/tokens/new_secret.html", {"token": TokenRow(found, principal, timezone.now()), "form": form}
+    )
+
+
+@tenant_page("audit:read")
+@require_safe
+def audit(request: HttpRequest, principal: Principal) -> HttpResponse:
+    pages = EventPages()
+    page = pages.paginate_queryset(AuditEvent.objects.filter(tenant_id=principal.tenant.id), Request(request))
+    context = {
+        "events": event_rows(page),
+        "next_url": pages.get_next_link(),
+        "previous_url": pages.get_previous_link(),
+    }
+    return render(request, "portal/audit.html", context)
+
+
+def _may_create(principal: Principal) -> bool:
+    return principal.holds("apitokens:create") or principal.holds("personal-apitokens:create")
+
+
+def _secret(request: HttpRequest, principal: Principal, issued: services.Issued, *, heading: str) -> HttpResponse:
+    """The exception to redirect-after-post: the secret is in the answer to this POST and nowhere else (R1)."""
+    found = access.with_everything(issued.token)
+    if found.kind == Kind.CLIENT_CREDENTIALS:
+        shown = [("client_id", _("Client id"), found.client_id), ("client_secret", _("Secret"), issued.plaintext)]
+    else:
+        shown = [("access_token", _("Access token"), issued.plaintext)]
+    shown = [("token_id", _("Token id"), found.token_id), *shown]
+    context = {
+        "heading": heading,
+        "token": TokenRow(found, principal, timezone.now()),
+        "fields": [
+            {"name": name, "label": label, "value": value, "secret": value == issued.plaintext}
+            for name, label, value in shown
+        ],
+        "snippets": snippets(found, issued.plaintext),
+        "save_commands": save_commands(found, issued.plaintext),
+    }
+    return render(request, "portal/tokens/secret.html", context)
+
+
+def _already(request: HttpRequest, principal: Principal, refusal: services.AlreadyIssued) -> HttpResponse:
+    row = None
+    if refusal.token is not None:
+        row = TokenRow(access.with_everything(refusal.token), principal, timezone.now())
+    context = {"token": row, "new_secret_url": row.new_secret_url if row else None}
+    return render(request, "portal/tokens/already.html", context, status=409)
+
+
+def _facts(found: ApiToken) -> list[tuple[str, str]]:
+    facts = [(_("Token id"), found.token_id)]
+    if found.kind == Kind.CLIENT_CREDENTIALS:
+        facts.append((_("Client id"), found.client_id))
+        facts.append((_("Its JWTs live for"), _duration(found.token_type.jwt_lifetime)))
+    facts.append((_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")))
+    return facts
+
+
+def _duration(seconds: int) -> str:
+    """Whole days, hours or minutes, in words."""
+    for size, one, many in (
+        (86_400, _("1 day"), _("%d days")),
+        (3_600, _("1 hour"), _("%d hours")),
+        (60, _("1 minute"), _("%d minutes")),
+    ):
+        if seconds >= size and seconds % size == 0:
+            return one if seconds == size else many % (seconds // size)
+    return _("%d seconds") % seconds
