@@ -1,0 +1,133 @@
+"""The one table from what went wrong to what HTTP says of it: problem details (RFC 9457) for the API."""
+
+from http import HTTPStatus
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.urls import reverse
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from apitokens import policy, services
+from apitokens.api.authentication import BadCredential, Caller
+from apitokens.api.views import NeedsToken
+from apitokens.orders import InvalidField
+from audit.services import Refusal
+from tenants.policy import PermissionAboveCeiling, PermissionMissing, RoleAboveCeiling
+
+STATUS: dict[type[Refusal], int] = {
+    PermissionMissing: 403,
+    RoleAboveCeiling: 403,
+    PermissionAboveCeiling: 403,
+    policy.RoleNotCarried: 403,
+    services.TokenTypeDisabled: 403,
+    services.MayNotMakeTokens: 403,
+    services.NotItsOwner: 403,
+    NeedsToken: 403,
+    services.QuotaReached: 409,
+    services.NameTaken: 409,
+    services.AlreadyIssued: 409,
+    services.Expired: 409,
+    InvalidField: 400,
+}
+# The field that the refusal is about, under the name that bodies and forms use.
+FIELD: dict[type[Refusal], str] = {
+    RoleAboveCeiling: "roles",
+    policy.RoleNotCarried: "roles",
+    PermissionAboveCeiling: "permissions",
+}
+
+
+def status_of(refusal: Refusal) -> int:
+    """The status of the refusal or of the nearest class it derives from."""
+    return next(STATUS[kind] for kind in type(refusal).__mro__ if kind in STATUS)
+
+
+def errors_of(refusal: Refusal) -> dict[str, list[str]]:
+    """{field: [message]}, empty when no field is at fault."""
+    field = refusal.field if isinstance(refusal, InvalidField) else FIELD.get(type(refusal))
+    return {field: [str(refusal)]} if field else {}
+
+
+def problem_response(error: Exception, context: dict[str, object]) -> Response | None:
+    """Django REST framework's exception handler; None lets a fault of ours become a 500."""
+    if isinstance(error, Refusal):
+        response = _of_refusal(error)
+    elif isinstance(error, Http404):
+        response = _problem(404, "not_found", "There is no such thing here, or it is not yours.")
+    elif isinstance(error, PermissionDenied):
+        response = _problem(403, "permission_denied", str(error) or "You may not do this.")
+    elif isinstance(error, exceptions.APIException):
+        response = _of_framework(error)
+    else:
+        return None
+    _link_token(response, context)
+    return response
+
+
+def _problem(status: int, code: str, detail: str, **members: object) -> Response:
+    body = {
+        "type": f"urn:tallystick:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **members,
+    }
+    headers = {"Cache-Control": "no-store"}
+    return Response(body, status=status, content_type="application/problem+json", headers=headers)
+
+
+def _of_refusal(refusal: Refusal) -> Response:
+    members: dict[str, object] = {}
+    if errors := errors_of(refusal):
+        members["errors"] = errors
+    if isinstance(refusal, PermissionMissing):
+        members["permission"] = refusal.permission
+    if isinstance(refusal, RoleAboveCeiling | policy.RoleNotCarried):
+        members["role"] = refusal.role
+    if isinstance(refusal, services.AlreadyIssued) and refusal.token is not None:
+        members["token"] = refusal.token.token_id
+    response = _problem(status_of(refusal), refusal.code, str(refusal), **members)
+    if isinstance(refusal, PermissionMissing):
+        # RFC 6750 section 3.1.
+        response["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{refusal.permission}"'
+    return response
+
+
+def _of_framework(error: exceptions.APIException) -> Response:
+    if isinstance(error, exceptions.ValidationError):
+        errors = _flat(error.detail)
+        detail = "; ".join(f"{field}: {' '.join(messages)}" for field, messages in errors.items())
+        return _problem(400, "invalid", detail, errors=errors)
+    response = _problem(error.status_code, error.default_code, str(error.detail))
+    if isinstance(error, BadCredential):
+        # RFC 6750 section 3.1 for Bearer, RFC 7617 section 2 for Basic.
+        bearer = f'Bearer realm="api", error="invalid_token", error_description="{error.detail}"'
+        response["WWW-Authenticate"] = bearer if error.scheme == "Bearer" else 'Basic realm="api", charset="UTF-8"'
+        response.data["code"] = "invalid_token"
+        response.data["type"] = "urn:tallystick:problem:invalid_token"
+    elif header := getattr(error, "auth_header", None):
+        response["WWW-Authenticate"] = header
+    return response
+
+
+def _flat(detail: object, prefix: str = "") -> dict[str, list[str]]:
+    """The framework's nested errors as {field: [messages]}; an element of a list is named `roles.2`."""
+    if isinstance(detail, dict):
+        flat: dict[str, list[str]] = {}
+        for name, inner in detail.items():
+            flat.update(_flat(inner, f"{prefix}.{name}" if prefix else str(name)))
+        return flat
+    if isinstance(detail, list):
+        return {prefix or "non_field_errors": [str(item) for item in detail]}
+    return {prefix: [str(detail)]}
+
+
+def _link_token(response: Response, context: dict[str, object]) -> None:
+    """Where a person can look at, and mend, the token that was refused."""
+    caller = getattr(context.get("request"), "_user", None)
+    if isinstance(caller, Caller) and caller.live and caller.live.token.tenant:
+        token = caller.live.token
+        path = reverse("portal:token", args=[token.tenant.slug, token.token_id])
+        response.data["token_page"] = token.environment.issuer.split("/e/")[0] + path

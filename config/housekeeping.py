@@ -1,0 +1,27 @@
+"""Erases what has had its time. Nothing here decides whether something works: that is computed at each use."""
+
+from datetime import datetime, timedelta
+
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from accounts.models import CacheEntry
+from apitokens.models import IssueNonce
+
+NONCES_KEPT = timedelta(days=7)
+BATCH = 5_000
+
+
+def run(*, at: datetime | None = None) -> int:
+    """One round, in batches that hold no long locks; the number of rows erased."""
+    at = at or timezone.now()
+    stale = (
+        IssueNonce.objects.filter(created_at__lt=at - NONCES_KEPT),
+        Session.objects.filter(expire_date__lt=at),
+        CacheEntry.objects.filter(expires__lt=at),
+    )
+    erased = 0
+    for rows in stale:
+        batch = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])
+        erased += rows.model.objects.filter(pk__in=batch).delete()[0]
+    return erased

@@ -1,0 +1,86 @@
+"""The three secrets an installation cannot do without, kept outside its database.
+
+Each comes from an environment variable or, failing that, from a file of the same meaning that only its owner may
+read. `python -m config.keyfiles DIR` makes the missing files; it never replaces one. This module is imported before
+Django's settings exist, so it knows nothing of Django.
+"""
+
+import base64
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+MAKERS = {
+    "secret-key": lambda: secrets.token_urlsafe(50),
+    "peppers": lambda: "1:" + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "key-encryption-keys": lambda: Fernet.generate_key().decode(),
+    "metrics-token": lambda: secrets.token_urlsafe(24),
+}
+
+
+class KeyMissing(Exception):
+    """A secret that the installation needs is neither in the environment nor in its file."""
+
+
+class KeyUnusable(Exception):
+    """A secret is present, but not of the form or the strength it must have."""
+
+
+def make_missing(folder: Path) -> list[str]:
+    """Create every missing key file in `folder` with mode 0600; return the names made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for name, make in MAKERS.items():
+        try:
+            # O_EXCL, so that two processes started together cannot replace each other's key.
+            handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        with os.fdopen(handle, "w") as file:
+            file.write(make() + "\n")
+        made.append(name)
+    return made
+
+
+def read(name: str, variable: str, folder: Path) -> str:
+    """The secret from the environment variable, else from the file; raises KeyMissing."""
+    if value := os.environ.get(variable, "").strip():
+        return value
+    path = folder / name
+    if not path.is_file():
+        raise KeyMissing(
+            f"No {name}: set the environment variable {variable}, or run `python -m config.keyfiles {folder}`."
+        )
+    if value := path.read_text().strip():
+        return value
+    raise KeyMissing(f"{path} is empty: restore it from your backup.")
+
+
+def parse_peppers(text: str) -> dict[int, bytes]:
+    """`1:<base64url>,2:<base64url>` (or one a line) as {number: at least 32 bytes}; raises KeyUnusable.
+
+    The highest number is the one new secrets are digested with.
+    """
+    peppers: dict[int, bytes] = {}
+    for part in text.replace("\n", ",").split(","):
+        if not part.strip():
+            continue
+        number, _, value = part.strip().partition(":")
+        try:
+            pepper = base64.urlsafe_b64decode(value)
+            peppers[int(number)] = pepper
+        except ValueError as error:
+            raise KeyUnusable("PEPPERS must read `1:<base64url>`, comma-separated.") from error
+        if len(pepper) < 32:
+            raise KeyUnusable(f"Pepper {number} has {len(pepper)} bytes; it needs at least 32.")
+    if not peppers:
+        raise KeyUnusable("PEPPERS holds no pepper.")
+    return peppers
+
+
+if __name__ == "__main__":
+    for name in make_missing(Path(sys.argv[1])):
+        print(f"made {name}")  # noqa: T201 -- a command-line script speaks to its terminal

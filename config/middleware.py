@@ -1,0 +1,78 @@
+"""What every request passes: an id, one log line, a bound on its body, and words for what went wrong on the way."""
+
+import logging
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+
+from apitokens.keyring import NoActiveKey
+from apitokens.keys import KeyUnreadable
+from audit.services import Refusal
+from config import errors
+
+logger = logging.getLogger("tallystick.requests")
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+def request_log(get_response: GetResponse) -> GetResponse:
+    """Gives the request its id, in the answer, the log line and every audit event; the line has no query string."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        request.request_id = str(uuid4())
+        began = time.perf_counter()
+        response = get_response(request)
+        response["X-Request-Id"] = request.request_id
+        logger.info(
+            "request",
+            extra={
+                "request_id": request.request_id,
+                "method": request.method,
+                "path": request.path,
+                "status": response.status_code,
+                "ms": round((time.perf_counter() - began) * 1000, 1),
+            },
+        )
+        return response
+
+    return respond
+
+
+def body_limit(get_response: GetResponse) -> GetResponse:
+    """413 before a byte of a body over 64 KiB is read."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        try:
+            length = int(request.META.get("CONTENT_LENGTH") or 0)
+        except ValueError:
+            length = 0
+        if length > settings.BODY_LIMIT:
+            limit = settings.BODY_LIMIT // 1024
+            return errors.answer(request, 413, "too_large", f"The body is over {limit} KiB: nothing was read.")
+        return get_response(request)
+
+    return respond
+
+
+class Refusals:
+    """Answers what a page or a machine endpoint did not answer itself; anything unknown stays a fault of ours, a 500."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, Refusal):
+            return errors.of_refusal(request, error)
+        if isinstance(error, OperationalError | InterfaceError):
+            logger.error("refused: the database does not answer: %s", type(error).__name__)
+            return errors.unavailable(request)
+        if isinstance(error, NoActiveKey | KeyUnreadable):
+            logger.error("refused: %s", error)
+            return errors.unavailable(request)
+        return None

@@ -1,0 +1,45 @@
+from allauth.account import views as account
+from csp.decorators import csp_update
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from apitokens.oauth import views as oauth
+from config import health
+
+# Swagger UI writes its own styles; this page alone lets it.
+api_reference = csp_update({"style-src": "'unsafe-inline'"})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
+
+urlpatterns = [
+    path("", include("apitokens.pages.urls")),
+    path("accounts/login/", account.login, name="account_login"),
+    path("accounts/inactive/", account.account_inactive, name="account_inactive"),
+    path("accounts/logout/", account.logout, name="account_logout"),
+    path("accounts/password/change/", account.password_change, name="account_change_password"),
+    path("accounts/password/reset/", account.password_reset, name="account_reset_password"),
+    path("accounts/password/reset/done/", account.password_reset_done, name="account_reset_password_done"),
+    path(
+        "accounts/password/reset/key/<uidb36>-<key>/",
+        account.password_reset_from_key,
+        name="account_reset_password_from_key",
+    ),
+    path(
+        "accounts/password/reset/key/done/",
+        account.password_reset_from_key_done,
+        name="account_reset_password_from_key_done",
+    ),
+    path("oauth2/token", oauth.token, name="oauth-token"),
+    path("e/<slug:environment>/jwks.json", oauth.jwks, name="jwks"),
+    path("e/<slug:environment>/.well-known/oauth-authorization-server", oauth.metadata, name="metadata"),
+    path(".well-known/oauth-authorization-server/e/<slug:environment>", oauth.metadata),
+    path("api/v1/", include("apitokens.api.urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", api_reference, name="api-docs"),
+    path("healthz", health.alive),
+    path("readyz", health.ready),
+    path("metrics", health.metrics),
+]
+
+handler400 = "config.errors.bad_request"
+handler403 = "config.errors.permission_denied"
+handler404 = "config.errors.not_found"
+handler500 = "config.errors.server_error"
