@@ -1,0 +1,155 @@
+"""The cast: one vendor with two environments; Acme and Globex in production, Acme's twin in staging.
+
+In each tenant four people: Vera the viewer, Mo the member, Ada the admin, Olga the owner, by the names of their roles.
+The vendor's API knows `reports:read` (all), `reports:write` (members and up), `settings:manage` (admins and owners) and
+`billing:manage` (owners), on top of the built-in permissions.
+"""
+
+import json
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+
+from django.test import Client
+from django.utils import timezone
+
+from apitokens import principals, services
+from apitokens.models import ApiToken, Owner
+from apitokens.orders import Expiry, Grant, Order
+from apitokens.setup import give_role, hold
+from audit.actors import Actor
+from audit.models import ActorKind
+from config.demo import PERMISSIONS
+from tenants.models import Environment, Membership, Permission, Role, Tenant
+from tenants.queries import grantor_of_membership
+from tests.factories import EnvironmentFactory, MembershipFactory, TenantFactory, VendorFactory
+
+ROLES = ("viewer", "member", "admin", "owner")
+
+
+@dataclass
+class House:
+    """One tenant with its four people, and short ways to do what they do over HTTP."""
+
+    environment: Environment
+    tenant: Tenant
+    people: dict[str, Membership]
+
+    def role(self, key: str) -> Role:
+        return Role.objects.get(environment=self.environment, tenant=None, key=key)
+
+    def browser(self, role: str) -> Client:
+        """A browser in which that person is signed in; it enforces CSRF, as real ones are made to."""
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(self.people[role].user)
+        return client
+
+    def url(self, path: str = "") -> str:
+        return f"/t/{self.tenant.slug}/tokens/{path}"
+
+    def form(self, browser: Client, path: str = "new/") -> dict[str, str]:
+        """The hidden fields of a form as rendered: its nonce and its CSRF token."""
+        page = browser.get(self.url(path)).content.decode()
+        return dict(re.findall(r'name="(nonce|csrfmiddlewaretoken)" value="([^"]+)"', page))
+
+    def make(self, role: str, **asked: object):
+        """The answer to the form *New token*, filled in by that person."""
+        browser = self.browser(role)
+        filled = {"name": "CI", "owner": "tenant", "kind": "access_token", **asked}
+        return browser.post(self.url("new/"), {**self.form(browser), **filled})
+
+    def api(self, role: str, method: str, path: str, body: object = None, **headers: str):
+        """A call to the API with that person's portal session."""
+        browser = self.browser(role)
+        self.form(browser)
+        csrf = browser.cookies["csrftoken"].value
+        return browser.generic(
+            method,
+            f"/api/v1/{path}",
+            data=_json(body),
+            content_type="application/json",
+            headers={"X-CSRFToken": csrf, **headers},
+        )
+
+    def issue(self, role: str, **asked: object) -> services.Issued:
+        """A token made by that person through the service, for tests about what comes after."""
+        membership = self.people[role]
+        by = principals.Principal(
+            actor=_actor(membership),
+            environment=self.environment,
+            tenant=self.tenant,
+            membership=membership,
+            permissions=grantor_of_membership(membership).permissions,
+        )
+        order = _order(asked, membership)
+        return services.issue(by=by, tenant=self.tenant, order=order, at=timezone.now())
+
+    def issue_for_environment(self, **asked: object) -> services.Issued:
+        """An environment-owned token made by the system."""
+        order = _order({"owner": Owner.ENVIRONMENT, "roles": ["backend"], **asked}, None)
+        return services.issue(
+            by=principals.system(self.environment), tenant=None, order=order, at=timezone.now()
+        )
+
+
+def shown(response) -> dict[str, str]:
+    """What a page that shows a secret shows, by `data-field`."""
+    return dict(re.findall(r'data-field="(\w+)"[^>]*>([^<]+)<', response.content.decode()))
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {b64encode(f'{client_id}:{secret}'.encode()).decode()}"}
+
+
+def grant(client: Client, issued: services.Issued, **asked: str):
+    """The token endpoint's answer to the client's credentials, as HTTP Basic."""
+    return client.post(
+        "/oauth2/token",
+        data="&".join(f"{name}={value}" for name, value in {"grant_type": "client_credentials", **asked}.items()),
+        content_type="application/x-www-form-urlencoded",
+        headers=basic(issued.token.client_id, issued.plaintext),
+    )
+
+
+def make_environment(**fields: object) -> Environment:
+    environment = EnvironmentFactory(**fields)
+    Permission.objects.bulk_create(Permission(environment=environment, key=key) for key in PERMISSIONS)
+    for role in environment.roles.all():
+        hold(role, [key for key, (_, roles) in PERMISSIONS.items() if role.key in roles])
+    return environment
+
+
+def make_house(environment: Environment, name: str) -> House:
+    tenant = TenantFactory(environment=environment, name=name, slug=f"{name.lower()}-{environment.slug}")
+    people = {}
+    for key in ROLES:
+        people[key] = MembershipFactory(tenant=tenant)
+        give_role(people[key], Role.objects.get(environment=environment, tenant=None, key=key))
+    return House(environment=environment, tenant=tenant, people=people)
+
+
+def tokens() -> list[ApiToken]:
+    return list(ApiToken.objects.order_by("created_at"))
+
+
+def _json(body: object) -> str:
+    return "" if body is None else json.dumps(body)
+
+
+def _actor(membership: Membership) -> Actor:
+    return Actor(kind=ActorKind.USER, id=membership.user_id, label=str(membership.user))
+
+
+def _order(asked: dict[str, object], membership: Membership | None) -> Order:
+    fields = {"owner": "tenant", "kind": "access_token", "name": "CI", **asked}
+    grant_fields = {name: tuple(fields.pop(name)) for name in ("roles", "permissions", "without") if name in fields}
+    expiry = Expiry(at=fields.pop("expires_at")) if "expires_at" in fields else Expiry()
+    if fields["owner"] == "tenant" and not grant_fields:
+        grant_fields = {"roles": ("viewer",)}
+    if fields["owner"] == "user":
+        fields["membership"] = membership
+    return Order(grant=Grant(**grant_fields), expiry=expiry, **fields)

@@ -1,0 +1,41 @@
+"""The cast and the few things that every test may want."""
+
+from types import SimpleNamespace
+
+import pytest
+from django.test import Client
+
+from tests.cast import make_environment, make_house
+from tests.factories import VendorFactory
+
+
+@pytest.fixture
+def world(db):
+    """`acme` and `globex` in production, `acme_staging` in the same vendor's staging environment."""
+    vendor = VendorFactory()
+    production = make_environment(vendor=vendor, name="Production")
+    staging = make_environment(vendor=vendor, name="Staging")
+    return SimpleNamespace(
+        vendor=vendor,
+        production=production,
+        staging=staging,
+        acme=make_house(production, "Acme"),
+        globex=make_house(production, "Globex"),
+        acme_staging=make_house(staging, "Acme"),
+    )
+
+
+@pytest.fixture
+def acme(world):
+    return world.acme
+
+
+@pytest.fixture
+def globex(world):
+    return world.globex
+
+
+@pytest.fixture
+def machine():
+    """A client without cookies: what the vendor's customers' programs are."""
+    return Client(enforce_csrf_checks=True)

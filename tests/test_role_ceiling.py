@@ -1,0 +1,38 @@
+"""R3: nobody grants above themselves, by page or by API, at the moment of granting."""
+
+import pytest
+
+from apitokens.models import ApiToken
+from audit.models import AuditEvent, Outcome
+from tests.cast import ROLES, shown
+
+LEVEL = {role: number for number, role in enumerate(ROLES)}
+MAY_MAKE_TENANT_TOKENS = ("member", "admin", "owner")
+TABLE = [
+    pytest.param(own, asked, LEVEL[asked] <= LEVEL[own], id=f"{own}-asks-{asked}")
+    for own in MAY_MAKE_TENANT_TOKENS
+    for asked in ROLES
+]
+
+
+@pytest.mark.parametrize(("own", "asked", "allowed"), TABLE)
+def test_on_the_page_a_member_grants_roles_up_to_their_own(acme, own, asked, allowed):
+    response = acme.make(own, roles=[asked])
+    assert bool(shown(response)) == allowed
+    assert ApiToken.objects.filter(roles__key=asked).exists() == allowed
+    if not allowed:
+        assert response.status_code == 422
+        assert f"can&#x27;t grant the role {asked.title()}" in response.content.decode()
+        assert AuditEvent.objects.filter(outcome=Outcome.REFUSED, reason="role_above_ceiling").count() == 1
+
+
+@pytest.mark.parametrize(("own", "asked", "allowed"), TABLE)
+def test_in_the_api_a_member_grants_roles_up_to_their_own(acme, own, asked, allowed):
+    body = {"name": "CI", "kind": "access_token", "roles": [asked]}
+    response = acme.api(own, "POST", f"tokens?tenant={acme.tenant.id}", body)
+    assert response.status_code == (201 if allowed else 403)
+    assert ApiToken.objects.filter(roles__key=asked).exists() == allowed
+    if not allowed:
+        problem = response.json()
+        assert (problem["code"], problem["role"]) == ("role_above_ceiling", asked)
+        assert list(problem["errors"]) == ["roles"]
