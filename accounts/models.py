@@ -25,7 +25,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person: local (e-mail and password), or vouched for by an environment or a tenant (R12)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    email = models.EmailField(null=True, blank=True)
+    email = models.EmailField(null=True, blank=True)  # noqa: DJ001 -- a vouched person may have none
     name = models.CharField(max_length=150, blank=True)
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)

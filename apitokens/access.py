@@ -1,25 +1,31 @@
-"""Doors: from a request to a principal. Views start at one, so a stranger's 404 and a missing permission come from here."""
+"""Doors: from a request to a principal. Views start at one, so that no view has to think of strangers."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 
+from accounts.models import User
 from apitokens.authentication import Authenticated
 from apitokens.models import ApiToken, Owner
-from apitokens.principals import Principal
+from apitokens.principals import MemberPrincipal, Principal
+from apitokens.querysets import ApiTokenQuerySet
 from audit.actors import Actor
 from audit.models import ActorKind
 from tenants.models import Membership, Tenant
 from tenants.queries import grantor_of_membership
 
-if TYPE_CHECKING:
-    from accounts.models import User
+
+class PortalRequest(HttpRequest):
+    """What our middleware and doors add to a request; for annotations."""
+
+    request_id: str
+    principal: MemberPrincipal
+    user: User
 
 
 def client_ip(request: HttpRequest) -> str | None:
@@ -38,13 +44,13 @@ def client_ip(request: HttpRequest) -> str | None:
         return None
 
 
-def user_actor(user: User, request: HttpRequest) -> Actor:
+def user_actor(user: User, request: PortalRequest) -> Actor:
     return Actor(kind=ActorKind.USER, id=user.id, label=str(user), ip=client_ip(request), request_id=request.request_id)
 
 
-def of_membership(membership: Membership, request: HttpRequest) -> Principal:
+def of_membership(membership: Membership, request: PortalRequest) -> MemberPrincipal:
     """A person in a tenant, with what their roles hold now."""
-    return Principal(
+    return MemberPrincipal(
         actor=user_actor(membership.user, request),
         environment=membership.environment,
         tenant=membership.tenant,
@@ -53,8 +59,8 @@ def of_membership(membership: Membership, request: HttpRequest) -> Principal:
     )
 
 
-def of_token(live: Authenticated, request: HttpRequest) -> Principal:
-    """A machine. Its tenant, where it has one, is where it acts; for the vendor's it is the tenant its JWT is bound to."""
+def of_token(live: Authenticated, request: PortalRequest) -> Principal:
+    """A machine. It acts in its tenant; the vendor's own acts in the one that its JWT is bound to, if any."""
     owner = live.token.membership or live.token.vendor_membership
     actor = Actor(
         kind=ActorKind.TOKEN,
@@ -83,7 +89,7 @@ def memberships_of(user: User) -> QuerySet[Membership]:
     )
 
 
-def open_tenant(request: HttpRequest, slug: str) -> Principal:
+def open_tenant(request: PortalRequest, slug: str) -> MemberPrincipal:
     """The signed-in person in that tenant. Somebody else's tenant is 404, as one that never existed (R2)."""
     membership = memberships_of(request.user).filter(tenant__slug=slug).first()
     if membership is None:
@@ -107,18 +113,18 @@ def find_tenant(environment_tenants: QuerySet[Tenant], reference: str) -> Tenant
     return tenant
 
 
-def visible_tokens(principal: Principal) -> QuerySet[ApiToken]:
+def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
     """The tokens a principal may see at all, by the permissions it holds. Others do not exist for it.
 
     A person sees the tenant's and their own personal ones; an environment's token sees its environment's.
     """
     if principal.token is not None and principal.token.owner == Owner.ENVIRONMENT:
-        tokens = ApiToken.objects.of_environment(principal.environment)
+        tokens = ApiToken.objects.filter(environment=principal.environment)
         if principal.tenant is not None:
-            tokens = tokens.of_tenant(principal.tenant)
+            tokens = tokens.filter(tenant=principal.tenant)
         own = Q(owner=Owner.USER)
     else:
-        tokens = ApiToken.objects.of_tenant(principal.tenant)
+        tokens = ApiToken.objects.filter(tenant=principal.tenant)
         membership = principal.membership or (principal.token.membership if principal.token else None)
         own = Q(owner=Owner.USER, membership=membership) if membership else Q(pk__in=[])
     seen = Q(pk__in=[])
@@ -133,7 +139,8 @@ def visible_tokens(principal: Principal) -> QuerySet[ApiToken]:
 
 def open_token(principal: Principal, token_id: str) -> ApiToken:
     """One of the visible tokens, with its standing; raises Http404."""
-    token = visible_tokens(principal).with_standing().with_last_four().filter(token_id=token_id).first()
+    visible: ApiTokenQuerySet = visible_tokens(principal).with_standing().with_last_four()
+    token: ApiToken | None = visible.filter(token_id=token_id).first()
     if token is None:
         raise Http404
     return token
@@ -141,4 +148,5 @@ def open_token(principal: Principal, token_id: str) -> ApiToken:
 
 def with_everything(token: ApiToken) -> ApiToken:
     """The row again, as it is now, with its standing and last four characters: what representations read."""
-    return ApiToken.objects.with_standing().with_last_four().get(pk=token.pk)
+    fresh: ApiToken = ApiToken.objects.with_standing().with_last_four().get(pk=token.pk)
+    return fresh

@@ -1,7 +1,7 @@
 """Whether a presented credential is good, and what it may do now: the only place that decides "live".
 
-Strangers learn nothing: unknown, wrong, deleted and other-environment credentials are one refusal, found at the same cost
-(R8). Only who presents the *correct* secret learns that its token is expired, disabled or suspended.
+Strangers learn nothing: unknown, wrong, deleted and other-environment credentials are one refusal, found at the same
+cost (R8). Only who presents the *correct* secret learns that its token is expired, disabled or suspended.
 """
 
 import hmac
@@ -102,7 +102,7 @@ def access_jwt(text: str, *, at: datetime, ip: str | None) -> Authenticated:
 
 
 def _tenant_of(claims: dict[str, Any], token: ApiToken) -> Tenant | None:
-    """The tenant a JWT was bound to: the token's own, or one of its environment that an environment-owned token named."""
+    """The tenant a JWT was bound to: the token's own, or the one that an environment-owned token named."""
     bound = claims.get("tenant")
     if token.tenant is not None:
         if bound != str(token.tenant_id):
@@ -137,6 +137,8 @@ def _matching(found: Q, plaintext: str, at: datetime) -> ApiToken:
 
 
 def _is_right(plaintext: str, secret: Secret) -> bool:
+    if secret.digest is None or secret.pepper_id is None:
+        return False
     try:
         return credentials.matches(plaintext, bytes(secret.digest), secret.pepper_id, settings.PEPPERS)
     except credentials.PepperMissing:

@@ -3,9 +3,9 @@
     <prefix>_<kind>_<id><secret><crc>
     acme_prod_at_1a2B3c4D5e6F + 43 characters (256 bits) + 6 characters of CRC-32, all base62
 
-Kind is `at` (access token) or `cs` (client secret). The id is public; the checksum tells a mistyped or truncated string
-from a real one before any database is asked, and lets a scanner find leaks. What is kept is an HMAC-SHA-256 of the whole
-string under a numbered pepper that lives outside the database.
+Kind is `at` (access token) or `cs` (client secret). The id is public; the checksum tells a mistyped or truncated
+string from a real one before any database is asked, and lets a scanner find leaks. What is kept is an HMAC-SHA-256 of
+the whole string under a numbered pepper that lives outside the database.
 """
 
 import hmac
@@ -41,7 +41,7 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Minted:
-    """`plaintext` exists once, in the answer that shows it; the rest is what is stored. Not in `repr`, so not in logs."""
+    """`plaintext` exists once, in the answer that shows it, and is not in `repr`; the rest is what is stored."""
 
     plaintext: str = field(repr=False)
     digest: bytes

@@ -16,19 +16,19 @@ from tenants.models import ApiIdentifier, Tenant
 
 
 class AccessJWT(Token):
-    """`str()` of one signs it. Reading one says that we signed it for this environment and that it has not expired;
+    """`str()` of one signs it. Reading one says that we signed it for this environment and that it has not expired.
 
-    whether the token behind it still lives is for `authentication`.
+    Whether the token behind it still lives is for `authentication`.
     """
 
     token_type = "at+jwt"  # noqa: S105 -- RFC 9068 section 2.1
     lifetime = timedelta(hours=1)
 
-    def __init__(self, token: str | None = None, *, key: SigningKey, audience: str | list[str]) -> None:
+    def __init__(self, token: Any = None, *, key: SigningKey, audience: str | list[str]) -> None:
         self.backend = keyring.RingBackend(key, typ=self.token_type, issuer=key.environment.issuer, audience=audience)
         super().__init__(token)
         # simplejwt's own claim for what the header's `typ` says; there is no place for two.
-        self.payload.pop(None, None)
+        self.payload = {name: value for name, value in self.payload.items() if name is not None}
 
     def get_token_backend(self) -> TokenBackend:
         return self.backend

@@ -1,7 +1,7 @@
 """One ring of signing keys an environment; everything that signs or verifies a JWT goes through it.
 
-A process keeps parsed key objects by `kid`, which never change. It never keeps a key's *state*: whether a key may sign or
-verify is read with each request (R11).
+A process keeps parsed key objects by `kid`, which never change. It never keeps a key's *state*: whether a key may sign
+or verify is read with each request (R11).
 """
 
 import json
@@ -89,7 +89,7 @@ class RingBackend(TokenBackend):
             headers={"kid": self.key.kid, "typ": self.typ},
         )
 
-    def decode(self, token: str, verify: bool = True) -> dict[str, Any]:
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
         """The claims; raises TokenBackendError for anything but a live JWT of this key, type, issuer and audience."""
         if not verify:
             raise TokenBackendError("an unverified JWT is worth nothing here")
@@ -109,4 +109,5 @@ class RingBackend(TokenBackend):
         # RFC 9068 section 4: the type is compared without regard to case, with or without "application/".
         if decoded["header"].get("typ", "").lower().removeprefix("application/") != self.typ:
             raise TokenBackendError("the token is of another type")
-        return decoded["payload"]
+        payload: dict[str, Any] = decoded["payload"]
+        return payload

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-JWK_WRITERS = {"ES256": ECAlgorithm, "RS256": RSAAlgorithm, "EdDSA": OKPAlgorithm}
 # RFC 7638 section 3.2: the members that make up a thumbprint, by key type.
 THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 
@@ -31,12 +30,16 @@ class KeyPair:
     private_pem: bytes = field(repr=False)
 
 
-def _new_private_key(algorithm: str) -> PrivateKeyTypes:
+def _new_pair(algorithm: str) -> tuple[PrivateKeyTypes, dict[str, str]]:
+    """The private key object and the public part as a JWK."""
     if algorithm == "RS256":
-        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return rsa_key, RSAAlgorithm.to_jwk(rsa_key.public_key(), as_dict=True)
     if algorithm == "EdDSA":
-        return ed25519.Ed25519PrivateKey.generate()
-    return ec.generate_private_key(ec.SECP256R1())
+        ed_key = ed25519.Ed25519PrivateKey.generate()
+        return ed_key, OKPAlgorithm.to_jwk(ed_key.public_key(), as_dict=True)
+    ec_key = ec.generate_private_key(ec.SECP256R1())
+    return ec_key, ECAlgorithm.to_jwk(ec_key.public_key(), as_dict=True)
 
 
 def thumbprint(jwk: dict[str, str]) -> str:
@@ -48,15 +51,14 @@ def thumbprint(jwk: dict[str, str]) -> str:
 
 def generate(algorithm: str) -> KeyPair:
     """A new pair for ES256, RS256 (2,048 bits) or EdDSA (Ed25519)."""
-    private = _new_private_key(algorithm)
-    public = JWK_WRITERS[algorithm].to_jwk(private.public_key(), as_dict=True)
-    public = {name: value for name, value in public.items() if name != "key_ops"}
+    private, jwk = _new_pair(algorithm)
+    public = {name: value for name, value in jwk.items() if name != "key_ops"}
     kid = thumbprint(public)
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    jwk = {**public, "kid": kid, "use": "sig", "alg": algorithm}
-    return KeyPair(algorithm=algorithm, kid=kid, public_jwk=jwk, private_pem=pem)
+    published = {**public, "kid": kid, "use": "sig", "alg": algorithm}
+    return KeyPair(algorithm=algorithm, kid=kid, public_jwk=published, private_pem=pem)
 
 
 def encrypt(plain: bytes, key_encryption_keys: Sequence[str]) -> bytes:

@@ -3,6 +3,8 @@
 `ApiToken` is also the OAuth client: one row is the truth, so deleting it ends everything.
 """
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -152,6 +154,13 @@ class ApiToken(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = ApiTokenQuerySet.as_manager()
+
+    # Annotations, on rows read `with_standing` and `with_last_four` alone.
+    role_rows: list[list[Any]]
+    holder_rows: list[list[Any]]
+    vendor_membership_is_listed: bool
+    audience: str | None
+    last_four: str | None
 
     class Meta:
         indexes = [

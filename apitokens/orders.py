@@ -41,27 +41,28 @@ class Expiry:
         if self.at is not None and self.seconds is not None:
             raise InvalidField("expires_at", "Give either expires_at or expires_in, not both.")
         field = "expires_at" if self.at is not None else "expires_in"
-        moment, never = self.at, self.never
-        if self.at is None and self.seconds is None and not never:
-            never = token_type.default_lifetime is None
-            moment = None if never else now + timedelta(seconds=token_type.default_lifetime)
-        elif self.seconds is not None:
-            moment = now + timedelta(seconds=self.seconds)
-        if never:
+        longest = token_type.longest_lifetime
+        moment = self._moment(token_type, now)
+        if moment is None:
             if not token_type.may_never_expire:
-                raise InvalidField(field, f"It must expire, at the latest after {_days(token_type.longest_lifetime)}.")
+                raise InvalidField(field, f"It must expire, at the latest after {_days(longest)}.")
             return None
         if moment <= now:
             raise InvalidField(field, "This moment has passed: choose one in the future.")
-        longest = token_type.longest_lifetime
         if longest is not None and moment > now + timedelta(seconds=longest):
             raise InvalidField(field, f"The longest lifetime here is {_days(longest)}: choose an earlier moment.")
         return moment
 
+    def _moment(self, token_type: TokenType, now: datetime) -> datetime | None:
+        if self.at is not None:
+            return self.at
+        seconds = None if self.never else self.seconds or token_type.default_lifetime
+        return None if seconds is None else now + timedelta(seconds=seconds)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """Roles less some permissions, or permissions picked directly, or (neither) the rights of a personal token's owner."""
+    """Roles less some permissions, or permissions picked directly, or neither: a personal token's owner's rights."""
 
     roles: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
@@ -135,7 +136,10 @@ def lies_within(network: str, others: list[str]) -> bool:
     """Whether every address of the network is in one of the others."""
     inner = ipaddress.ip_network(network)
     return any(
-        inner.version == (outer := ipaddress.ip_network(other)).version and inner.subnet_of(outer) for other in others
+        inner.version == outer.version
+        and int(outer.network_address) <= int(inner.network_address)
+        and int(inner.broadcast_address) <= int(outer.broadcast_address)
+        for outer in map(ipaddress.ip_network, others)
     )
 
 

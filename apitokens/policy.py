@@ -1,7 +1,7 @@
 """What a token may do: the ceiling when it is granted (R3) and the ceiling when it is used (R4, R5).
 
-Plain values in, plain values out. `Standing` is everything about one token that the rules look at, as read in one query
-(`ApiTokenQuerySet.with_standing`); the token endpoint, the API's authenticator and the pages all ask the same functions.
+Plain values in, plain values out. `Standing` is everything about one token that the rules look at, as read in one
+query (`with_standing`); the token endpoint, the API's authenticator and the pages all ask the same functions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audit.services import Refusal
 from tenants.policy import Grantor, HeldRole
@@ -75,7 +75,7 @@ class Effective:
         return Effective(permissions=permissions, roles=(), level=None)
 
 
-def _roles(rows: Iterable[list]) -> tuple[HeldRole, ...]:
+def _roles(rows: Iterable[list[Any]]) -> tuple[HeldRole, ...]:
     found: dict[str, tuple[str, int, set[str]]] = {}
     for key, name, level, permission, *_ in rows:
         held = found.setdefault(key, (name, level, set()))[2]
@@ -171,8 +171,8 @@ def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
 def generation(token: ApiToken, tenant: Tenant | None) -> int:
     """The `gen` of a JWT for that tenant: the sum over the rows that R5 looks at.
 
-    Each only ever grows, and grows when its row is suspended or its JWTs are ended: so an older JWT stays dead, also after
-    the row is reinstated.
+    Each only ever grows, and grows when its row is suspended or its JWTs are ended: so an older JWT stays dead, also
+    after the row is reinstated.
     """
     above = [token.environment, token.token_type, token, tenant, token.membership, token.vendor_membership]
     return sum(row.generation for row in above if row is not None)

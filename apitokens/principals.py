@@ -40,6 +40,14 @@ class Principal:
             raise PermissionMissing(permission)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemberPrincipal(Principal):
+    """A person, who is always somewhere: in a tenant, by a membership."""
+
+    tenant: Tenant
+    membership: Membership
+
+
 def system(environment: Environment) -> Principal:
     """For commands run by the operator, who needs nobody's leave."""
     return Principal(actor=SYSTEM, environment=environment, tenant=None, permissions=frozenset(), is_system=True)

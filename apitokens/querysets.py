@@ -1,19 +1,21 @@
-"""What one query can say of tokens: which are usable (R5), and everything that the policy needs to know of each (R4)."""
+"""What one query can say of tokens: which are usable (R5), and all that the policy needs to know of each (R4)."""
 
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.apps import apps
-from django.db.models import BooleanField, CharField, Exists, F, Func, JSONField, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import BooleanField, CharField, Exists, F, Func, JSONField, OuterRef, Q, QuerySet, Subquery
 
 from tenants.models import (
     ApiIdentifier,
     MembershipRole,
     RolePermission,
-    Tenant,
     VendorMembership,
     VendorMembershipEnvironment,
 )
+
+if TYPE_CHECKING:
+    from apitokens.models import ApiToken  # noqa: F401 -- named in a string below
 
 
 class JSONRows(Subquery):
@@ -21,18 +23,19 @@ class JSONRows(Subquery):
 
     output_field = JSONField()
 
-    def __init__(self, rows: QuerySet, **extra: object) -> None:
+    def __init__(self, rows: QuerySet[Any], **extra: Any) -> None:
         self.columns = list(rows.query.annotation_select)
         super().__init__(rows, **extra)
 
-    def as_sqlite(self, compiler, connection):
+    def as_sqlite(self, compiler: Any, connection: Any) -> Any:
         columns = ", ".join(f"u.{column}" for column in self.columns)
-        template = f"(SELECT json_group_array(json_array({columns})) FROM (%(subquery)s) u)"
+        template = f"(SELECT json_group_array(json_array({columns})) FROM (%(subquery)s) u)"  # noqa: S608 -- our own names
         return self.as_sql(compiler, connection, template=template)
 
-    def as_postgresql(self, compiler, connection):
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
         columns = ", ".join(f"u.{column}" for column in self.columns)
-        template = f"(SELECT coalesce(jsonb_agg(jsonb_build_array({columns})), '[]') FROM (%(subquery)s) u)"
+        rows = f"jsonb_agg(jsonb_build_array({columns}))"
+        template = f"(SELECT coalesce({rows}, '[]') FROM (%(subquery)s) u)"  # noqa: S608 -- our own names
         return self.as_sql(compiler, connection, template=template)
 
 
@@ -41,14 +44,14 @@ class JSONArrayContains(Func):
 
     output_field = BooleanField()
 
-    def as_sqlite(self, compiler, connection):
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         array, text = self.source_expressions
         array_sql, array_params = compiler.compile(array)
         text_sql, text_params = compiler.compile(text)
-        sql = f"EXISTS (SELECT 1 FROM json_each({array_sql}) WHERE json_each.value = {text_sql})"
+        sql = f"EXISTS (SELECT 1 FROM json_each({array_sql}) WHERE value = {text_sql})"  # noqa: S608 -- compiled parts
         return sql, [*array_params, *text_params]
 
-    def as_postgresql(self, compiler, connection):
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
         return self.as_sql(compiler, connection, function="jsonb_exists")
 
 
@@ -85,13 +88,7 @@ def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
 ABOVE = ("environment", "tenant", "token_type", "membership__user", "vendor_membership__user")
 
 
-class ApiTokenQuerySet(QuerySet):
-    def of_environment(self, environment: Model) -> Self:
-        return self.filter(environment=environment)
-
-    def of_tenant(self, tenant: Tenant) -> Self:
-        return self.filter(tenant=tenant)
-
+class ApiTokenQuerySet(QuerySet["ApiToken"]):
     def with_standing(self) -> Self:
         """Each token with all that decides what it may do now; `policy.Standing.of` reads it."""
         return self.select_related(*ABOVE).annotate(**standing())
@@ -133,7 +130,7 @@ class ApiTokenQuerySet(QuerySet):
 
     @staticmethod
     def _has_power() -> Q:
-        """R4 as a condition: some permission is left after every intersection. The same in words: `policy.effective`."""
+        """R4 as a condition: a permission is left after every intersection. The same on values: `policy.effective`."""
         held_by_owner = RolePermission.objects.filter(
             role__membership_roles__membership=OuterRef("membership"),
         )

@@ -28,9 +28,9 @@ from apitokens.orders import (
     lies_within,
 )
 from apitokens.principals import Principal
-from audit.services import Refusal, record, refusals_recorded
+from audit.services import Detail, Refusal, record, refusals_recorded
 from tenants.models import Environment, Membership, Permission, Role, Tenant
-from tenants.policy import UNLIMITED, Grantor, HeldRole, check_holds, check_permissions, check_roles
+from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole, check_holds, check_permissions, check_roles
 from tenants.queries import available_roles, grantor_of_membership, held_roles, lock, lock_shared
 
 PERMISSION_FAMILY = {
@@ -120,38 +120,37 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
     Raises a Refusal: InvalidField for what makes no sense, the ceiling's refusals (R3), QuotaReached, AlreadyIssued.
     """
     environment = by.environment
-    with _recorded(by, "apitoken.issued", environment, tenant, None), _name_conflict(order.name):
-        with transaction.atomic():
-            used = _claim(nonce, by)
-            token_type = _token_type(environment, order)
-            membership = order.membership if order.owner == Owner.USER else None
-            lock(membership or tenant or environment)
-            grantor = _grantor(by)
-            check_holds(grantor, f"{PERMISSION_FAMILY[Owner(order.owner)]}:create")
-            _check_may_make(by, order)
-            decided = _decide(grantor, token_type, tenant, membership, order.grant)
-            _check_quota(token_type, membership or tenant or environment, at)
-            token = ApiToken(
-                environment=environment,
-                tenant=tenant,
-                membership=membership,
-                token_type=token_type,
-                owner=order.owner,
-                kind=order.kind,
-                name=clean_name(order.name),
-                description=clean_description(order.description),
-                creator_id=by.actor.id if by.membership else None,
-                parent=by.token,
-                expires_at=_expiry(by, token_type, order.expiry, at),
-                ip_allowlist=_networks(by, token_type, order.ip_allowlist),
-                created_at=at,
-            )
-            _name_publicly(token)
-            _apply(token, decided, grantor)
-            plaintext = _new_secret(token, by, at)
-            if used:
-                IssueNonce.objects.filter(pk=used.pk).update(token_id=token.id)
-            _record(by, "apitoken.issued", token, after=_snapshot(token, decided))
+    with _changing(by, "apitoken.issued", environment, tenant, name=order.name):
+        used = _claim(nonce, by)
+        token_type = _token_type(environment, order)
+        membership = order.membership if order.owner == Owner.USER else None
+        lock(membership or tenant or environment)
+        grantor = _grantor(by)
+        check_holds(grantor, f"{PERMISSION_FAMILY[Owner(order.owner)]}:create")
+        _check_may_make(by, order)
+        decided = _decide(grantor, token_type, tenant, membership, order.grant)
+        _check_quota(token_type, membership or tenant or environment, at)
+        token = ApiToken(
+            environment=environment,
+            tenant=tenant,
+            membership=membership,
+            token_type=token_type,
+            owner=order.owner,
+            kind=order.kind,
+            name=clean_name(order.name),
+            description=clean_description(order.description),
+            creator_id=by.actor.id if by.membership else None,
+            parent=by.token,
+            expires_at=_expiry(by, token_type, order.expiry, at),
+            ip_allowlist=_networks(by, token_type, order.ip_allowlist),
+            created_at=at,
+        )
+        _name_publicly(token)
+        _apply(token, decided, grantor)
+        plaintext = _new_secret(token, by, at)
+        if used:
+            IssueNonce.objects.filter(pk=used.pk).update(token_id=token.id)
+        _record(by, "apitoken.issued", token, after=_snapshot(token, decided))
     return Issued(token=token, plaintext=plaintext)
 
 
@@ -166,35 +165,34 @@ def edit(
     expiry: Expiry | None = None,
 ) -> ApiToken:
     """Change what is given and leave the rest. Widening or extending is granting and passes the same ceiling (R3)."""
-    with _recorded(by, "apitoken.edited", token.environment, token.tenant, token), _name_conflict(name or ""):
-        with transaction.atomic():
-            token, grantor = _locked(by, token)
-            check_holds(grantor, _needs(token, "create"))
-            if grant is not None or expiry is not None:
-                _check_may_make(by, token)
-            before = _snapshot(token)
-            if name is not None:
-                token.name = clean_name(name)
-            if description is not None:
-                token.description = clean_description(description)
-            if expiry is not None:
-                if token.expires_at and token.expires_at <= at:
-                    raise Expired
-                token.expires_at = _expiry(by, token.token_type, expiry, at)
-            if grant is not None:
-                decided = _decide(grantor, token.token_type, token.tenant, token.membership, grant)
-                token.token_roles.all().delete()
-                _apply(token, decided, grantor)
-            elif expiry is not None:
-                _check_covers(grantor, token)
-            token.save()
-            _record(by, "apitoken.edited", token, before=before, after=_snapshot(token))
+    with _changing(by, "apitoken.edited", token.environment, token.tenant, token, name=name or ""):
+        token, grantor = _locked(by, token)
+        check_holds(grantor, _needs(token, "create"))
+        if grant is not None or expiry is not None:
+            _check_may_make(by, token)
+        before = _snapshot(token)
+        if name is not None:
+            token.name = clean_name(name)
+        if description is not None:
+            token.description = clean_description(description)
+        if expiry is not None:
+            if token.expires_at and token.expires_at <= at:
+                raise Expired
+            token.expires_at = _expiry(by, token.token_type, expiry, at)
+        if grant is not None:
+            decided = _decide(grantor, token.token_type, token.tenant, token.membership, grant)
+            token.token_roles.all().delete()
+            _apply(token, decided, grantor)
+        elif expiry is not None:
+            _check_covers(grantor, token)
+        token.save()
+        _record(by, "apitoken.edited", token, before=before, after=_snapshot(token))
     return token
 
 
 def disable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """Stop it at once; reversible. JWTs issued until now stay dead even after it is enabled again (R5)."""
-    with _recorded(by, "apitoken.disabled", token.environment, token.tenant, token), transaction.atomic():
+    with _changing(by, "apitoken.disabled", token.environment, token.tenant, token):
         token, grantor = _locked(by, token)
         check_holds(grantor, _needs(token, "delete"))
         if token.disabled_at is None:
@@ -206,7 +204,7 @@ def disable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
 
 def enable(*, by: Principal, token: ApiToken) -> ApiToken:
     """Let it work again: granting, so whoever enables it must be able to hand out all it may do (R3)."""
-    with _recorded(by, "apitoken.enabled", token.environment, token.tenant, token), transaction.atomic():
+    with _changing(by, "apitoken.enabled", token.environment, token.tenant, token):
         token, grantor = _locked(by, token)
         check_holds(grantor, _needs(token, "create"))
         _check_may_make(by, token)
@@ -220,7 +218,7 @@ def enable(*, by: Principal, token: ApiToken) -> ApiToken:
 
 def delete(*, by: Principal, token: ApiToken) -> None:
     """The row and its digests go, for good; the record keeps a tombstone (R6). Stopping a leak never needs rank."""
-    with _recorded(by, "apitoken.deleted", token.environment, token.tenant, token), transaction.atomic():
+    with _changing(by, "apitoken.deleted", token.environment, token.tenant, token):
         token, grantor = _locked(by, token)
         check_holds(grantor, _needs(token, "delete"))
         _record(by, "apitoken.deleted", token, before=_tombstone(token))
@@ -229,7 +227,7 @@ def delete(*, by: Principal, token: ApiToken) -> None:
 
 def renew_secret(*, by: Principal, token: ApiToken, at: datetime, nonce: str | None = None) -> Issued:
     """Replace the secret: the old one stops at once, the new one is returned this once. Granting (R3)."""
-    with _recorded(by, "apitoken.secret_renewed", token.environment, token.tenant, token), transaction.atomic():
+    with _changing(by, "apitoken.secret_renewed", token.environment, token.tenant, token):
         used = _claim(nonce, by)
         token, grantor = _locked(by, token)
         check_holds(grantor, _needs(token, "create"))
@@ -254,8 +252,21 @@ class _Decided:
     roles: tuple[Role, ...] = ()
 
 
-def _recorded(by: Principal, verb: str, environment: Environment, tenant: Tenant | None, token: ApiToken | None):
-    return refusals_recorded(
+@contextmanager
+def _changing(
+    by: Principal,
+    verb: str,
+    environment: Environment,
+    tenant: Tenant | None,
+    token: ApiToken | None = None,
+    *,
+    name: str = "",
+) -> Iterator[None]:
+    """One transaction. What it refuses is recorded after it is rolled back (R10); of two equal names the loser is told.
+
+    The constraint decides which of two was first, so its error is read here, outside the atomic block.
+    """
+    recorded = refusals_recorded(
         actor=by.actor,
         verb=verb,
         target_kind="apitoken",
@@ -263,9 +274,18 @@ def _recorded(by: Principal, verb: str, environment: Environment, tenant: Tenant
         environment_id=environment.id,
         tenant_id=tenant.id if tenant else None,
     )
+    try:
+        with recorded, transaction.atomic():
+            yield
+    except IntegrityError as error:
+        if "apitoken_name_unique_per_owner" in str(error):
+            raise NameTaken(name.strip()) from error
+        raise
 
 
-def _record(by: Principal, verb: str, token: ApiToken, **change: dict[str, object] | None) -> None:
+def _record(
+    by: Principal, verb: str, token: ApiToken, *, before: Detail | None = None, after: Detail | None = None
+) -> None:
     record(
         actor=by.actor,
         verb=verb,
@@ -273,32 +293,24 @@ def _record(by: Principal, verb: str, token: ApiToken, **change: dict[str, objec
         target_id=token.id,
         environment_id=token.environment_id,
         tenant_id=token.tenant_id,
-        **change,
+        before=before,
+        after=after,
     )
-
-
-@contextmanager
-def _name_conflict(name: str) -> Iterator[None]:
-    """Outside the atomic block: the constraint decides who was first, and the loser is told in words."""
-    try:
-        yield
-    except IntegrityError as error:
-        if "apitoken_name_unique_per_owner" in str(error):
-            raise NameTaken(name.strip()) from error
-        raise
 
 
 def _claim(nonce: str | None, by: Principal) -> IssueNonce | None:
     """Use the nonce up, or raise AlreadyIssued. A concurrent second use waits here for the first to commit."""
-    if not nonce:
+    actor_id = by.actor.id
+    if not nonce or actor_id is None:
         return None
     digest = sha256(nonce.encode()).digest()
     try:
         with transaction.atomic():
-            return IssueNonce.objects.create(actor_id=by.actor.id, digest=digest)
+            return IssueNonce.objects.create(actor_id=actor_id, digest=digest)
     except IntegrityError as error:
-        token_id = IssueNonce.objects.get(actor_id=by.actor.id, digest=digest).token_id
-        raise AlreadyIssued(ApiToken.objects.filter(pk=token_id).first()) from error
+        used = IssueNonce.objects.get(actor_id=actor_id, digest=digest)
+        made = ApiToken.objects.filter(pk=used.token_id).first() if used.token_id else None
+        raise AlreadyIssued(made) from error
 
 
 def _token_type(environment: Environment, order: Order) -> TokenType:
@@ -320,11 +332,13 @@ def _grantor(by: Principal) -> Grantor:
         lock_shared(Membership.objects.filter(pk=by.membership.pk))
         lock_shared(Role.objects.filter(membership_roles__membership=by.membership))
         return grantor_of_membership(by.membership)
+    if by.token is None:
+        return POWERLESS
     lock_shared(ApiToken.objects.filter(pk=by.token.pk))
     lock_shared(Role.objects.filter(token_roles__token=by.token))
     row = ApiToken.objects.with_standing().filter(pk=by.token.pk).first()
     if row is None:
-        return Grantor(level=None, permissions=frozenset())
+        return POWERLESS
     now = policy.effective(policy.Standing.of(row))
     if by.scopes is not None:
         now = now.narrowed(by.scopes)

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 class ActorKind(models.TextChoices):
     USER = "user"
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 -- the name of a kind
     SYSTEM = "system"
 
 

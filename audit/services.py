@@ -31,7 +31,7 @@ def record(
     refused_because: str = "",
 ) -> AuditEvent:
     """Append one event (R10). Call it inside the transaction that makes the change, so that neither exists alone."""
-    if actor.kind == ActorKind.USER and actor.label:
+    if actor.kind == ActorKind.USER and actor.id and actor.label:
         person = Person(id=actor.id, label=actor.label[:254])
         Person.objects.bulk_create([person], update_conflicts=True, unique_fields=["id"], update_fields=["label"])
     return AuditEvent.objects.create(

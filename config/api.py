@@ -127,7 +127,7 @@ def _flat(detail: object, prefix: str = "") -> dict[str, list[str]]:
 def _link_token(response: Response, context: dict[str, object]) -> None:
     """Where a person can look at, and mend, the token that was refused."""
     caller = getattr(context.get("request"), "_user", None)
-    if isinstance(caller, Caller) and caller.live and caller.live.token.tenant:
+    if isinstance(caller, Caller) and caller.live and (tenant := caller.live.token.tenant):
         token = caller.live.token
-        path = reverse("portal:token", args=[token.tenant.slug, token.token_id])
+        path = reverse("portal:token", args=[tenant.slug, token.token_id])
         response.data["token_page"] = token.environment.issuer.split("/e/")[0] + path

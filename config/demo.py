@@ -6,6 +6,7 @@ Every call makes another one, disjoint from those before. What it returns holds 
 import secrets
 import string
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
@@ -32,7 +33,7 @@ TENANTS = ("Birch Bank", "Cedar Clinic")
 
 
 @transaction.atomic
-def create() -> dict[str, object]:
+def create() -> dict[str, Any]:
     """The demo as one JSON-ready object."""
     mark = "" if not Vendor.objects.exists() else "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
     end = f"-{mark}" if mark else ""

@@ -14,31 +14,36 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def answer(
-    request: HttpRequest, status: int, code: str, detail: str, headers: dict[str, str] | None = None, **context: object
+    request: HttpRequest,
+    status: int,
+    code: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    permission: str = "",
 ) -> HttpResponse:
     headers = {**NO_STORE, **(headers or {})}
     if request.path.startswith("/oauth2/"):
         body = {"error": "temporarily_unavailable" if status >= 500 else "invalid_request", "error_description": detail}
         return JsonResponse(body, status=status, headers=headers)
     if request.path.startswith("/api/"):
-        body = {
+        problem = {
             "type": f"urn:tallystick:problem:{code}",
             "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": detail,
             "code": code,
         }
-        return JsonResponse(body, status=status, content_type="application/problem+json", headers=headers)
+        return JsonResponse(problem, status=status, content_type="application/problem+json", headers=headers)
     template = f"{status}.html" if status in {400, 403, 404} else "refused.html"
     title = HTTPStatus(status).phrase
-    context = {"reason": detail, "status": status, "title": title, **context}
+    context = {"reason": detail, "status": status, "title": title, "permission": permission}
     return HttpResponse(render_to_string(template, context, request), status=status, headers=headers)
 
 
 def of_refusal(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     """A refusal that no form took: as a page that names the permission or the reason."""
-    context = {"permission": refusal.permission} if isinstance(refusal, PermissionMissing) else {}
-    return answer(request, status_of(refusal), refusal.code, str(refusal), **context)
+    permission = refusal.permission if isinstance(refusal, PermissionMissing) else ""
+    return answer(request, status_of(refusal), refusal.code, str(refusal), permission=permission)
 
 
 def unavailable(request: HttpRequest) -> HttpResponse:

@@ -43,7 +43,7 @@ def ready(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus text, over all workers, for who holds the metrics token; without one configured there is no such page."""
+    """Prometheus text over all workers, for who holds the metrics token; without one there is no such page."""
     presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not settings.METRICS_TOKEN:
         raise Http404

@@ -1,8 +1,10 @@
 """Erases what has had its time. Nothing here decides whether something works: that is computed at each use."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.sessions.models import Session
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import CacheEntry
@@ -15,7 +17,7 @@ BATCH = 5_000
 def run(*, at: datetime | None = None) -> int:
     """One round, in batches that hold no long locks; the number of rows erased."""
     at = at or timezone.now()
-    stale = (
+    stale: tuple[QuerySet[Any], ...] = (
         IssueNonce.objects.filter(created_at__lt=at - NONCES_KEPT),
         Session.objects.filter(expire_date__lt=at),
         CacheEntry.objects.filter(expires__lt=at),

@@ -20,7 +20,7 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
 
 def formatter() -> logging.Formatter:
     """For Django's LOGGING. JSON escapes line breaks, so that nobody can forge a line through an address."""
-    stamp = [
+    stamp: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

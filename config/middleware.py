@@ -9,19 +9,20 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 
+from apitokens.access import PortalRequest
 from apitokens.keyring import NoActiveKey
 from apitokens.keys import KeyUnreadable
 from audit.services import Refusal
 from config import errors
 
 logger = logging.getLogger("tallystick.requests")
-GetResponse = Callable[[HttpRequest], HttpResponse]
+GetResponse = Callable[..., HttpResponse]
 
 
 def request_log(get_response: GetResponse) -> GetResponse:
     """Gives the request its id, in the answer, the log line and every audit event; the line has no query string."""
 
-    def respond(request: HttpRequest) -> HttpResponse:
+    def respond(request: PortalRequest) -> HttpResponse:
         request.request_id = str(uuid4())
         began = time.perf_counter()
         response = get_response(request)
@@ -58,7 +59,7 @@ def body_limit(get_response: GetResponse) -> GetResponse:
 
 
 class Refusals:
-    """Answers what a page or a machine endpoint did not answer itself; anything unknown stays a fault of ours, a 500."""
+    """Answers what a view did not answer itself; anything unknown stays a fault of ours, a 500."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

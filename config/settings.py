@@ -226,7 +226,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {"OwnerEnum": "apitokens.models.Owner", "KindEnum": "apitokens.models.Kind"},
 }
-# Our token endpoint derives its validator from this library; none of its addresses is mounted and its tables stay empty.
+# Our token endpoint derives its validator from this library; none of its addresses is mounted, its tables stay empty.
 OAUTH2_PROVIDER = {
     "OAUTH2_VALIDATOR_CLASS": "apitokens.oauth.validator.ClientValidator",
     "SCOPES": {},

@@ -5,12 +5,7 @@ tables, so each row repeats the id and a composite foreign key proves it. Column
 in SQL's MATCH SIMPLE.
 """
 
-from typing import TYPE_CHECKING
-
-from django.db.models import BaseConstraint, Model
-
-if TYPE_CHECKING:
-    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.models import BaseConstraint
 
 
 class CompositeForeignKey(BaseConstraint):
@@ -21,7 +16,7 @@ class CompositeForeignKey(BaseConstraint):
         self.fields = tuple(fields)
         self.to_fields = tuple(to_fields)
 
-    def constraint_sql(self, model: type[Model], schema_editor: "BaseDatabaseSchemaEditor") -> str:
+    def constraint_sql(self, model, schema_editor) -> str:
         quote = schema_editor.quote_name
         # The relation leads to the other table: a state of the model made for altering a SQLite table knows no other.
         other = model._meta.get_field(self.fields[0]).remote_field.model._meta
@@ -29,11 +24,11 @@ class CompositeForeignKey(BaseConstraint):
         theirs = ", ".join(quote(other.get_field(field).column) for field in self.to_fields)
         return f"CONSTRAINT {quote(self.name)} FOREIGN KEY ({own}) REFERENCES {quote(other.db_table)} ({theirs})"
 
-    def create_sql(self, model: type[Model], schema_editor: "BaseDatabaseSchemaEditor") -> str:
+    def create_sql(self, model, schema_editor) -> str:
         table = schema_editor.quote_name(model._meta.db_table)
         return f"ALTER TABLE {table} ADD {self.constraint_sql(model, schema_editor)}"
 
-    def remove_sql(self, model: type[Model], schema_editor: "BaseDatabaseSchemaEditor") -> str:
+    def remove_sql(self, model, schema_editor) -> str:
         quote = schema_editor.quote_name
         return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)}"
 

@@ -1,7 +1,7 @@
 """Who may hand out what: the role ceiling (R3), as one check on plain values.
 
-`Grantor` says what the one who grants holds; `HeldRole` what a role would hand out. Nothing here asks a database, so the
-rule reads, and is tested, as it stands; callers fetch both under locks (`tenants.queries`).
+`Grantor` says what the one who grants holds; `HeldRole` what a role would hand out. Nothing here asks a database, so
+the rule reads as it stands; callers fetch both under locks (`tenants.queries`).
 """
 
 from collections.abc import Collection, Iterable

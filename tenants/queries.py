@@ -1,6 +1,7 @@
 """Reading what people and roles hold, and the locks under which a grant is decided (R3)."""
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
@@ -10,7 +11,7 @@ from tenants.models import Environment, Membership, Role, RolePermission, Tenant
 from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole
 
 
-def lock_shared(rows: QuerySet) -> None:
+def lock_shared(rows: QuerySet[Any]) -> None:
     """Hold the rows against change until the transaction ends, but not against others who only read them.
 
     Rows are locked in the order of their ids, so that two transactions cannot wait for each other. SQLite has no row

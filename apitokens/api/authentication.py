@@ -12,11 +12,10 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from apitokens import authentication, credentials, jwts
+from apitokens import authentication, basic, credentials, jwts
 from apitokens.access import client_ip
 from apitokens.authentication import Authenticated, InvalidCredential, Unusable
 from apitokens.metrics import AUTHENTICATIONS
-from apitokens.oauth.credentials import Refused, decode_basic
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -36,6 +35,12 @@ class Caller:
     live: Authenticated | None = None
     user: User | None = None
     is_authenticated: bool = True
+
+    def token(self) -> Authenticated:
+        """The live token of a caller that is not a person."""
+        if self.live is None:
+            raise TypeError("a person has no token")
+        return self.live
 
 
 class BadCredential(AuthenticationFailed):
@@ -82,9 +87,9 @@ class ApiAuthentication(BaseAuthentication):
 
     def _basic(self, request: Request, value: str) -> Authenticated:
         try:
-            client_id, secret = decode_basic(value)
-        except Refused as refused:
-            raise BadCredential(str(refused), scheme="Basic") from refused
+            client_id, secret = basic.decode(value)
+        except basic.Unreadable as error:
+            raise BadCredential(str(error), scheme="Basic") from error
         live = _counted(
             "basic", "Basic", lambda at, ip: authentication.client(client_id, secret, at=at, ip=ip), request
         )

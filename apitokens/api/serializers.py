@@ -18,7 +18,7 @@ class StrictSerializer(serializers.Serializer):
         return super().to_internal_value(data)
 
 
-def keys(**options: object) -> serializers.ListField:
+def keys(**options):
     return serializers.ListField(child=serializers.CharField(max_length=128), max_length=200, **options)
 
 

@@ -1,6 +1,7 @@
 """`/api/v1/`: open a door, read a shape, call one service, answer."""
 
 from dataclasses import replace
+from uuid import UUID
 
 from django.http import Http404
 from django.urls import reverse
@@ -48,9 +49,17 @@ class TokenPages(CursorPagination):
     max_page_size = 100
 
 
-def principal_of(request: Request, reference: str | None) -> Principal:
+class ApiRequest(Request):
+    """A request whose caller our authenticator has found; for annotations."""
+
+    # The framework expects a user and takes whatever the authenticator gives.
+    user: Caller  # type: ignore[assignment]
+    _request: access.PortalRequest
+
+
+def principal_of(request: ApiRequest, reference: str | None) -> Principal:
     """The caller, in the tenant it named or that its credential implies; raises TenantMissing and Http404."""
-    caller: Caller = request.user
+    caller = request.user
     if caller.user is not None:
         if not reference:
             raise TenantMissing
@@ -58,7 +67,7 @@ def principal_of(request: Request, reference: str | None) -> Principal:
             tenant__in=Tenant.objects.filter(access.named_tenant(reference))
         )
         return access.of_membership(_or_404(membership.first()), request._request)
-    principal = access.of_token(caller.live, request._request)
+    principal = access.of_token(caller.token(), request._request)
     if not reference:
         return principal
     reachable = principal.environment.tenants.all()
@@ -92,7 +101,7 @@ def _order(data: TokenInput, principal: Principal) -> Order:
     )
 
 
-def _named_member(principal: Principal, user_id: object) -> Membership:
+def _named_member(principal: Principal, user_id: UUID | None) -> Membership:
     """The person a personal token is made for by a token; the service decides whether it may."""
     found = Membership.objects.active().select_related("tenant", "environment", "user")
     membership = found.filter(tenant=principal.tenant, user=user_id).first() if user_id else None
@@ -112,7 +121,7 @@ def _issued(issued: services.Issued) -> Response:
 
 class TokenSelf(APIView):
     @extend_schema(responses=SelfOutput, operation_id="token_self")
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         """What the credential of this request is and may do now."""
         live = request.user.live
         if live is None:
@@ -138,7 +147,7 @@ class TokenSelf(APIView):
 
 class Tokens(APIView):
     @extend_schema(responses=TokenOutput(many=True), parameters=[TENANT], operation_id="tokens_list")
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         """The tokens you may see, newest first, a page at a time."""
         wants_environment = request.GET.get("owner") == Owner.ENVIRONMENT
         principal = principal_of(request, request.GET.get("tenant"))
@@ -155,7 +164,7 @@ class Tokens(APIView):
     @extend_schema(
         request=TokenInput, responses={201: IssuedOutput}, parameters=[TENANT, NONCE], operation_id="tokens_create"
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         """Make a token. Its secret is in this answer and in no other, ever."""
         data = TokenInput(data=request.data)
         data.is_valid(raise_exception=True)
@@ -177,15 +186,15 @@ class Tokens(APIView):
 class TokenDoor(APIView):
     """Opens one token; everything below it is called with the principal and the token."""
 
-    def open(self, request: Request, token_id: str) -> tuple[Principal, ApiToken]:
+    def open(self, request: ApiRequest, token_id: str) -> tuple[Principal, ApiToken]:
         reference = request.GET.get("tenant")
-        caller: Caller = request.user
-        if caller.user is not None and not reference:
-            # The token's own tenant is implied, if it is one of the person's.
-            own = access.memberships_of(caller.user).filter(tenant__api_tokens__token_id=token_id)
-            principal = access.of_membership(_or_404(own.first()), request._request)
-        else:
+        user = request.user.user
+        if user is None or reference:
             principal = principal_of(request, reference)
+        else:
+            # The token's own tenant is implied, if it is one of the person's.
+            own = access.memberships_of(user).filter(tenant__api_tokens__token_id=token_id)
+            principal = access.of_membership(_or_404(own.first()), request._request)
         return principal, access.open_token(principal, token_id)
 
     def answer(self, token: ApiToken) -> Response:
@@ -194,12 +203,12 @@ class TokenDoor(APIView):
 
 class Token(TokenDoor):
     @extend_schema(responses=TokenOutput, operation_id="tokens_read")
-    def get(self, request: Request, token_id: str) -> Response:
+    def get(self, request: ApiRequest, token_id: str) -> Response:
         """One token as it is now."""
         return self.answer(self.open(request, token_id)[1])
 
     @extend_schema(request=TokenChange, responses=TokenOutput, operation_id="tokens_change")
-    def patch(self, request: Request, token_id: str) -> Response:
+    def patch(self, request: ApiRequest, token_id: str) -> Response:
         """Change what is given. Widening or extending passes the same ceiling as making."""
         principal, token = self.open(request, token_id)
         data = TokenChange(data=request.data)
@@ -216,7 +225,7 @@ class Token(TokenDoor):
         return self.answer(changed)
 
     @extend_schema(responses={204: None}, operation_id="tokens_delete")
-    def delete(self, request: Request, token_id: str) -> Response:
+    def delete(self, request: ApiRequest, token_id: str) -> Response:
         """End it for good. There is no undo."""
         principal, token = self.open(request, token_id)
         services.delete(by=principal, token=token)
@@ -225,7 +234,7 @@ class Token(TokenDoor):
 
 class TokenDisable(TokenDoor):
     @extend_schema(request=None, responses=TokenOutput, operation_id="tokens_disable")
-    def post(self, request: Request, token_id: str) -> Response:
+    def post(self, request: ApiRequest, token_id: str) -> Response:
         """Stop it at once; reversible."""
         principal, token = self.open(request, token_id)
         return self.answer(services.disable(by=principal, token=token, at=timezone.now()))
@@ -233,7 +242,7 @@ class TokenDisable(TokenDoor):
 
 class TokenEnable(TokenDoor):
     @extend_schema(request=None, responses=TokenOutput, operation_id="tokens_enable")
-    def post(self, request: Request, token_id: str) -> Response:
+    def post(self, request: ApiRequest, token_id: str) -> Response:
         """Let it work again. JWTs issued before stay dead."""
         principal, token = self.open(request, token_id)
         return self.answer(services.enable(by=principal, token=token))
@@ -241,7 +250,7 @@ class TokenEnable(TokenDoor):
 
 class TokenSecret(TokenDoor):
     @extend_schema(request=None, responses={201: IssuedOutput}, parameters=[NONCE], operation_id="tokens_renew_secret")
-    def post(self, request: Request, token_id: str) -> Response:
+    def post(self, request: ApiRequest, token_id: str) -> Response:
         """Replace its secret: the old one stops at once, the new one is in this answer only."""
         principal, token = self.open(request, token_id)
         nonce = request.headers.get("Idempotency-Key")

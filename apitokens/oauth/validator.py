@@ -12,7 +12,7 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from apitokens import authentication
 from apitokens.authentication import Authenticated
-from apitokens.oauth.credentials import Presented, Refused, presented
+from apitokens.oauth.presented import Presented, Refused, presented
 from tenants.models import SCOPE_TOKEN
 
 

@@ -1,7 +1,8 @@
-"""The OAuth2 wire: the token endpoint, and the two public documents of each environment (thin over oauthlib's grant)."""
+"""The OAuth2 wire: the token endpoint, thin over oauthlib's grant, and each environment's two public documents."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, JsonResponse
@@ -136,7 +137,7 @@ def _environment(slug: str) -> Environment:
     return environment
 
 
-def _document(request: HttpRequest, document: dict[str, object]) -> HttpResponseBase:
+def _document(request: HttpRequest, document: Mapping[str, object]) -> HttpResponseBase:
     body = json.dumps(document).encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": f"public, max-age={JWKS_MAX_AGE}", "Access-Control-Allow-Origin": "*"}

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.views.decorators.cache import never_cache
 
-from apitokens.access import open_tenant
+from apitokens.access import PortalRequest, open_tenant
 
 View = Callable[..., HttpResponse]
 
@@ -20,7 +20,7 @@ def tenant_page(permission: str) -> Callable[[View], View]:
         @never_cache
         @login_required
         @wraps(view)
-        def open_door(request: HttpRequest, slug: str, **named: str) -> HttpResponse:
+        def open_door(request: PortalRequest, slug: str, **named: str) -> HttpResponse:
             principal = open_tenant(request, slug)
             request.principal = principal
             principal.require(permission)

@@ -1,4 +1,4 @@
-"""Forms give shapes and choices; whether something may be had is the service's to say, and comes back as a field's error."""
+"""Forms give shapes and choices; whether something may be had is the service's to say, at the field it is about."""
 
 import secrets
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apitokens.models import DAY, Kind, Owner, TokenType
 from apitokens.orders import DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, InvalidField, Order
-from apitokens.principals import Principal
+from apitokens.principals import MemberPrincipal
 from audit.services import Refusal
 from tenants.policy import RoleAboveCeiling, why_not
 from tenants.queries import available_roles, grantor_of_membership, held_roles
@@ -29,7 +29,7 @@ KIND_HELP = {
 
 
 class _Explained:
-    """Options with a line of help and, where one can't be chosen, the reason; both reach the template as option data."""
+    """Options with a line of help and, where one can't be chosen, the reason; both are in the option's data."""
 
     explain: Callable[[str], tuple[str, str]] = staticmethod(lambda value: ("", ""))
 
@@ -66,7 +66,7 @@ class NonceForm(forms.Form):
 
     nonce = forms.CharField(widget=forms.HiddenInput, max_length=64, required=False)
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fields["nonce"].initial = lambda: secrets.token_urlsafe(18)
 
@@ -126,7 +126,7 @@ class TokenForm(NonceForm, TokenNaming):
 
     field_order = ["nonce", "name", "owner", "roles", "expires_in", "expires_at"]
 
-    def __init__(self, *args: object, principal: Principal, **kwargs: object) -> None:
+    def __init__(self, *args, principal: MemberPrincipal, **kwargs):
         super().__init__(*args, **kwargs)
         self.principal = principal
         types = TokenType.objects.filter(environment=principal.environment, is_enabled=True).exclude(
@@ -135,7 +135,7 @@ class TokenForm(NonceForm, TokenNaming):
         self._offer_cells(list(types))
         self._offer_roles()
 
-    def _offer_cells(self, types: list[TokenType]) -> None:
+    def _offer_cells(self, types):
         owners = [owner for owner in OWNER_HELP if any(cell.owner == owner for cell in types)]
         kinds = [kind for kind in KIND_HELP if any(cell.kind == kind for cell in types)]
         for name, values, words in (("owner", owners, OWNER_HELP), ("kind", kinds, KIND_HELP)):
@@ -152,7 +152,7 @@ class TokenForm(NonceForm, TokenNaming):
         words = _("By default, after %(days)s days") % {"days": default // DAY} if default else _("By default, never")
         self.fields["expires_in"].choices = [("", words), *presets]
 
-    def _offer_roles(self) -> None:
+    def _offer_roles(self):
         principal = self.principal
         roles = list(available_roles(principal.environment, principal.tenant).order_by("level", "key"))
         grantor = grantor_of_membership(principal.membership)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from apitokens.access import memberships_of
-from apitokens.principals import Principal
+from apitokens.principals import MemberPrincipal
 from tenants.models import Membership
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Tab:
 class Navigation:
     user: User
     path: str
-    principal: Principal | None
+    principal: MemberPrincipal | None
 
     @property
     def user_label(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -13,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from apitokens import policy
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.policy import State
-from apitokens.principals import Principal
+from apitokens.principals import MemberPrincipal
 from apitokens.services import PERMISSION_FAMILY
 from audit.models import ActorKind, AuditEvent, Outcome, Person
 
@@ -45,7 +46,7 @@ class TokenRow:
     """One token, with its standing and last four characters (`with_standing`, `with_last_four`)."""
 
     token: ApiToken
-    principal: Principal
+    principal: MemberPrincipal
     at: datetime
 
     @property
@@ -70,7 +71,7 @@ class TokenRow:
 
     @property
     def kind_label(self) -> str:
-        return KINDS[Kind(self.token.kind)]
+        return str(KINDS[Kind(self.token.kind)])
 
     @property
     def owner(self) -> str:
@@ -79,7 +80,7 @@ class TokenRow:
     @property
     def owner_label(self) -> str:
         if self.token.owner == Owner.TENANT:
-            return self.token.tenant.name
+            return self.principal.tenant.name
         if self.token.membership_id and self.token.membership == self.principal.membership:
             return _("You")
         return str(self.token.membership.user) if self.token.membership else _("Environment")
@@ -119,7 +120,7 @@ class TokenRow:
 
     @property
     def state_label(self) -> str:
-        return STATES[self._state][1]
+        return str(STATES[self._state][1])
 
     def _may(self, act: str) -> bool:
         return self.principal.holds(f"{PERMISSION_FAMILY[Owner(self.token.owner)]}:{act}")
@@ -188,7 +189,7 @@ class EventRow:
 
     @property
     def verb_label(self) -> str:
-        return VERBS.get(self.event.verb, self.event.verb)
+        return str(VERBS.get(self.event.verb, self.event.verb))
 
     @property
     def refused(self) -> bool:
@@ -212,6 +213,7 @@ class EventRow:
 def event_rows(events: Iterable[AuditEvent]) -> list[EventRow]:
     """The events with the names behind their actors, in one more query."""
     events = list(events)
-    names = dict(Person.objects.filter(id__in={event.actor_id for event in events}).values_list("id", "label"))
+    people = Person.objects.filter(id__in={event.actor_id for event in events if event.actor_id})
+    names: dict[UUID | None, str] = dict(people.values_list("id", "label"))
     words = {ActorKind.SYSTEM: _("System"), ActorKind.TOKEN: _("A token"), ActorKind.USER: _("A former member")}
     return [EventRow(event, names.get(event.actor_id) or words[ActorKind(event.actor_kind)]) for event in events]

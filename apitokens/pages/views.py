@@ -2,7 +2,7 @@
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -13,12 +13,13 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
 from apitokens import access, policy, services
+from apitokens.access import PortalRequest
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.pages.connect import save_commands, snippets
 from apitokens.pages.doors import tenant_page
 from apitokens.pages.forms import NonceForm, TokenForm, TokenNaming
 from apitokens.pages.rows import TokenRow, event_rows
-from apitokens.principals import Principal
+from apitokens.principals import MemberPrincipal
 from audit.models import AuditEvent
 from audit.services import Refusal
 from tenants.models import Permission
@@ -39,7 +40,7 @@ class EventPages(CursorPagination):
 @never_cache
 @login_required
 @require_safe
-def home(request: HttpRequest) -> HttpResponse:
+def home(request: PortalRequest) -> HttpResponse:
     """Straight to the tenant of who has one; a choice for who has several."""
     memberships = list(access.memberships_of(request.user)[:200])
     if len(memberships) == 1:
@@ -51,11 +52,11 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @tenant_page("apitokens:read")
 @require_safe
-def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
+def tokens(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
     """Both kinds in one list, the tenant's and the person's own."""
     pages = TokenPages()
     visible = access.visible_tokens(principal).with_standing().with_last_four().select_related("creator")
-    page = pages.paginate_queryset(visible, Request(request))
+    page = pages.paginate_queryset(visible, Request(request)) or []
     at = timezone.now()
     context = {
         "tokens": [TokenRow(token, principal, at) for token in page],
@@ -69,7 +70,7 @@ def tokens(request: HttpRequest, principal: Principal) -> HttpResponse:
 
 @tenant_page("apitokens:read")
 @require_http_methods(["GET", "HEAD", "POST"])
-def token_new(request: HttpRequest, principal: Principal) -> HttpResponse:
+def token_new(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
     if not _may_create(principal):
         principal.require("apitokens:create")
     form = TokenForm(request.POST if request.method == "POST" else None, principal=principal)
@@ -94,7 +95,7 @@ def token_new(request: HttpRequest, principal: Principal) -> HttpResponse:
 
 @tenant_page("apitokens:read")
 @require_safe
-def token(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+def token(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     found = access.open_token(principal, token_id)
     row = TokenRow(found, principal, timezone.now())
     standing = policy.Standing.of(found)
@@ -113,7 +114,7 @@ def token(request: HttpRequest, principal: Principal, token_id: str) -> HttpResp
 
 @tenant_page("apitokens:read")
 @require_http_methods(["GET", "HEAD", "POST"])
-def token_edit(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+def token_edit(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     found = access.open_token(principal, token_id)
     initial = {"name": found.name, "description": found.description}
     form = TokenNaming(request.POST if request.method == "POST" else None, initial=initial)
@@ -131,7 +132,7 @@ def token_edit(request: HttpRequest, principal: Principal, token_id: str) -> Htt
 
 @tenant_page("apitokens:read")
 @require_POST
-def token_disable(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+def token_disable(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     services.disable(by=principal, token=access.open_token(principal, token_id), at=timezone.now())
     messages.success(request, _("The token is disabled and stops working now."))
     return redirect("portal:token", principal.tenant.slug, token_id)
@@ -139,7 +140,7 @@ def token_disable(request: HttpRequest, principal: Principal, token_id: str) -> 
 
 @tenant_page("apitokens:read")
 @require_POST
-def token_enable(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+def token_enable(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     try:
         services.enable(by=principal, token=access.open_token(principal, token_id))
     except Refusal as refusal:
@@ -151,7 +152,7 @@ def token_enable(request: HttpRequest, principal: Principal, token_id: str) -> H
 
 @tenant_page("apitokens:read")
 @require_http_methods(["GET", "HEAD", "POST"])
-def token_delete(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+def token_delete(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     """Asks on a page of its own, which names the token and says that there is no undo."""
     found = access.open_token(principal, token_id)
     if request.method == "POST":
@@ -168,7 +169,7 @@ def token_delete(request: HttpRequest, principal: Principal, token_id: str) -> H
 
 @tenant_page("apitokens:read")
 @require_http_methods(["GET", "HEAD", "POST"])
-def token_new_secret(request: HttpRequest, principal: Principal, token_id: str) -> HttpResponse:
+def token_new_secret(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     found = access.open_token(principal, token_id)
     form = NonceForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
@@ -186,9 +187,9 @@ def token_new_secret(request: HttpRequest, principal: Principal, token_id: str) 
 
 @tenant_page("audit:read")
 @require_safe
-def audit(request: HttpRequest, principal: Principal) -> HttpResponse:
+def audit(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
     pages = EventPages()
-    page = pages.paginate_queryset(AuditEvent.objects.filter(tenant_id=principal.tenant.id), Request(request))
+    page = pages.paginate_queryset(AuditEvent.objects.filter(tenant_id=principal.tenant.id), Request(request)) or []
     context = {
         "events": event_rows(page),
         "next_url": pages.get_next_link(),
@@ -197,11 +198,13 @@ def audit(request: HttpRequest, principal: Principal) -> HttpResponse:
     return render(request, "portal/audit.html", context)
 
 
-def _may_create(principal: Principal) -> bool:
+def _may_create(principal: MemberPrincipal) -> bool:
     return principal.holds("apitokens:create") or principal.holds("personal-apitokens:create")
 
 
-def _secret(request: HttpRequest, principal: Principal, issued: services.Issued, *, heading: str) -> HttpResponse:
+def _secret(
+    request: PortalRequest, principal: MemberPrincipal, issued: services.Issued, *, heading: str
+) -> HttpResponse:
     """The exception to redirect-after-post: the secret is in the answer to this POST and nowhere else (R1)."""
     found = access.with_everything(issued.token)
     if found.kind == Kind.CLIENT_CREDENTIALS:
@@ -222,7 +225,7 @@ def _secret(request: HttpRequest, principal: Principal, issued: services.Issued,
     return render(request, "portal/tokens/secret.html", context)
 
 
-def _already(request: HttpRequest, principal: Principal, refusal: services.AlreadyIssued) -> HttpResponse:
+def _already(request: PortalRequest, principal: MemberPrincipal, refusal: services.AlreadyIssued) -> HttpResponse:
     row = None
     if refusal.token is not None:
         row = TokenRow(access.with_everything(refusal.token), principal, timezone.now())

@@ -33,14 +33,14 @@ class Command(BaseCommand):
     def _seed(self) -> None:
         made = demo.create()
         self.stdout.write("\nDemo logins (printed this once; `make clean` starts afresh):\n\n")
-        for user in [*made["vendor_users"], *made["users"]]:
+        for user in made["vendor_users"] + made["users"]:
             where = user.get("tenant_slug", "vendor")
             self.stdout.write(f"  {user['email']:36} {user['password']}   {user['role']} of {where}")
 
     def _collect_static(self) -> None:
         """Only when a file is newer than the last time: hashing and compressing takes seconds."""
         stamp = settings.STATIC_ROOT / STAMP
-        sources = [*Path(settings.BASE_DIR / "static").rglob("*"), settings.BASE_DIR / "requirements.txt"]
+        sources = [Path(settings.BASE_DIR, "requirements.txt"), *Path(settings.BASE_DIR, "static").rglob("*")]
         newest = max(path.stat().st_mtime for path in sources)
         if stamp.exists() and stamp.stat().st_mtime >= newest:
             return
