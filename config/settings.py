@@ -234,6 +234,8 @@ OAUTH2_PROVIDER = {
     "PKCE_REQUIRED": True,
     "OIDC_ENABLED": False,
     "REFRESH_TOKEN_EXPIRE_SECONDS": 24 * 3600,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https"],
     **{
         f"COMPLIANT_BCP_RFC9700_{gate}": True
         for gate in [
