@@ -8,7 +8,7 @@ from django.urls import reverse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from apitokens import policy, services
+from apitokens import ceiling, policy, services
 from apitokens.api.authentication import BadCredential, Caller
 from apitokens.api.views import NeedsToken
 from apitokens.orders import InvalidField
@@ -20,11 +20,11 @@ STATUS: dict[type[Refusal], int] = {
     RoleAboveCeiling: 403,
     PermissionAboveCeiling: 403,
     policy.RoleNotCarried: 403,
-    services.TokenTypeDisabled: 403,
-    services.MayNotMakeTokens: 403,
-    services.NotItsOwner: 403,
+    ceiling.TokenTypeDisabled: 403,
+    ceiling.MayNotMakeTokens: 403,
+    ceiling.NotItsOwner: 403,
     NeedsToken: 403,
-    services.QuotaReached: 409,
+    ceiling.QuotaReached: 409,
     services.NameTaken: 409,
     services.AlreadyIssued: 409,
     services.Expired: 409,

@@ -228,7 +228,7 @@ class Token(TokenDoor):
     def delete(self, request: ApiRequest, token_id: str) -> Response:
         """End it for good. There is no undo."""
         principal, token = self.open(request, token_id)
-        services.delete(by=principal, token=token)
+        services.delete(by=principal, token=token, at=timezone.now())
         return Response(status=204)
 
 
@@ -245,7 +245,7 @@ class TokenEnable(TokenDoor):
     def post(self, request: ApiRequest, token_id: str) -> Response:
         """Let it work again. JWTs issued before stay dead."""
         principal, token = self.open(request, token_id)
-        return self.answer(services.enable(by=principal, token=token))
+        return self.answer(services.enable(by=principal, token=token, at=timezone.now()))
 
 
 class TokenSecret(TokenDoor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID
 
 from django.urls import reverse
@@ -49,7 +50,7 @@ class TokenRow:
     principal: MemberPrincipal
     at: datetime
 
-    @property
+    @cached_property
     def now(self) -> policy.Effective:
         return policy.effective(policy.Standing.of(self.token))
 
@@ -110,7 +111,7 @@ class TokenRow:
     def expires_at(self) -> datetime | None:
         return self.token.expires_at
 
-    @property
+    @cached_property
     def _state(self) -> State:
         return policy.state(self.token, self.now, at=self.at)
 

@@ -142,7 +142,7 @@ def token_disable(request: PortalRequest, principal: MemberPrincipal, token_id: 
 @require_POST
 def token_enable(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     try:
-        services.enable(by=principal, token=access.open_token(principal, token_id))
+        services.enable(by=principal, token=access.open_token(principal, token_id), at=timezone.now())
     except Refusal as refusal:
         messages.error(request, str(refusal))
     else:
@@ -156,7 +156,7 @@ def token_delete(request: PortalRequest, principal: MemberPrincipal, token_id: s
     """Asks on a page of its own, which names the token and says that there is no undo."""
     found = access.open_token(principal, token_id)
     if request.method == "POST":
-        services.delete(by=principal, token=found)
+        services.delete(by=principal, token=found, at=timezone.now())
         messages.success(request, _("The token was deleted."))
         return redirect("portal:tokens", principal.tenant.slug)
     row = TokenRow(found, principal, timezone.now())

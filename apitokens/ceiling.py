@@ -1,0 +1,214 @@
+"""The ceiling under locks (R3): what somebody may hand out at this moment, and what a grant would fix.
+
+Called inside the transaction that writes. Locks are taken in one order: the quota's owner (exclusive, by the
+service), the grantor (shared), roles (shared). A demotion or a role edit takes its row exclusively, so whichever comes
+second sees the other's result; what is decided on is therefore read after the lock, never before.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from apitokens import policy
+from apitokens.models import ApiToken, Kind, Owner, TokenType
+from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_networks, lies_within
+from apitokens.principals import Principal
+from audit.services import Refusal
+from tenants.models import Environment, Membership, Permission, Role, Tenant
+from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole, check_permissions, check_roles
+from tenants.queries import available_roles, grantor_of_membership, held_roles, lock_shared
+
+GRANTABLE = {
+    Owner.ENVIRONMENT: "for_environment_tokens",
+    Owner.TENANT: "for_tenant_tokens",
+    Owner.USER: "for_personal_tokens",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    through: str
+    granted: frozenset[str]
+    roles: tuple[Role, ...] = ()
+
+
+class TokenTypeDisabled(InvalidField):
+    """The vendor has switched this owner and kind off."""
+
+    code = "token_type_disabled"
+    is_denial = True
+
+    def __init__(self, owner: str, kind: str) -> None:
+        super().__init__("kind", f"Tokens of the kind {kind} with the owner {owner} are switched off here.")
+
+
+class QuotaReached(Refusal):
+    code = "quota_reached"
+
+    def __init__(self, quota: int) -> None:
+        super().__init__(f"You have {quota} such tokens, as many as are allowed: delete one first.")
+
+
+class MayNotMakeTokens(Refusal):
+    """R13: a token makes tokens only if its type says so."""
+
+    code = "token_makes_no_tokens"
+
+    def __init__(self) -> None:
+        super().__init__("A token of this type can't make, change or extend tokens: sign in, or use an environment's.")
+
+
+class NotItsOwner(Refusal):
+    """The secret of a personal token is shown to its owner alone (R3)."""
+
+    code = "not_its_owner"
+
+    def __init__(self) -> None:
+        super().__init__("Only its owner can be shown the secret of a personal token.")
+
+
+def token_type_of(environment: Environment, order: Order) -> TokenType:
+    if order.owner not in Owner.values:
+        raise InvalidField("owner", f"Owner is one of {', '.join(Owner.values)}.")
+    if order.kind not in Kind.values:
+        raise InvalidField("kind", f"Kind is one of {', '.join(Kind.values)}.")
+    token_type = TokenType.objects.filter(environment=environment, owner=order.owner, kind=order.kind).first()
+    if token_type is None or not token_type.is_enabled:
+        raise TokenTypeDisabled(order.owner, order.kind)
+    return token_type
+
+
+def grantor_of(by: Principal, *, at: datetime) -> Grantor:
+    """What the one who asks holds at this moment, under shared locks on them and on their roles."""
+    if by.is_system:
+        return UNLIMITED
+    if by.membership is not None:
+        lock_shared(Membership.objects.filter(pk=by.membership.pk))
+        lock_shared(Role.objects.filter(membership_roles__membership=by.membership))
+        return grantor_of_membership(by.membership)
+    if by.token is None:
+        return POWERLESS
+    lock_shared(Membership.objects.filter(pk=by.token.membership_id))
+    lock_shared(ApiToken.objects.filter(pk=by.token.pk))
+    lock_shared(Role.objects.filter(token_roles__token=by.token))
+    row = ApiToken.objects.with_standing().filter(pk=by.token.pk).first()
+    if row is None:
+        return POWERLESS
+    now = policy.effective(policy.Standing.of(row))
+    if policy.state(row, now, at=at) != policy.State.USABLE:
+        return POWERLESS
+    if by.scopes is not None:
+        now = now.narrowed(by.scopes)
+    return Grantor(level=now.level, permissions=now.permissions)
+
+
+def check_may_make(by: Principal, what: Order | ApiToken) -> None:
+    if by.token is None:
+        if by.membership and what.owner == Owner.USER and what.membership != by.membership:
+            raise NotItsOwner
+        return
+    if not by.token.token_type.may_make_tokens:
+        raise MayNotMakeTokens
+    if what.owner == Owner.USER and by.token.owner != Owner.ENVIRONMENT:
+        raise MayNotMakeTokens
+
+
+def decide(
+    grantor: Grantor, token_type: TokenType, tenant: Tenant | None, membership: Membership | None, grant: Grant
+) -> Decided:
+    """What the grant would fix, after the ceiling has passed it (R3)."""
+    owner = Owner(token_type.owner)
+    known = Permission.objects.filter(environment=token_type.environment_id).values_list("key", GRANTABLE[owner])
+    grantable = {key for key, is_grantable in known if is_grantable}
+    if grant.roles and grant.permissions:
+        raise InvalidField("permissions", "Give either roles or permissions, not both.")
+    if grant.roles:
+        found = Role.objects.filter(pk__in=_resolve(grant.roles, token_type.environment, tenant))
+        lock_shared(found)
+        roles = list(found)
+        held = held_roles(roles)
+        _check_carried(token_type, roles, held)
+        check_roles(grantor, held.values(), strict=token_type.environment.strict_ceiling)
+        everything = policy.grantor_with(held.values()).permissions
+        granted = (everything & grantable) - frozenset(grant.without)
+        if not granted:
+            raise InvalidField("without" if grant.without else "roles", "Nothing would be left for it to do.")
+        return Decided(through="roles", granted=granted, roles=tuple(roles))
+    if grant.permissions:
+        if unknown := set(grant.permissions) - {key for key, _ in known}:
+            raise InvalidField("permissions", f"Unknown permission: {', '.join(sorted(unknown))}.")
+        if barred := set(grant.permissions) - grantable:
+            raise InvalidField("permissions", f"Not for tokens of this owner: {', '.join(sorted(barred))}.")
+        check_permissions(grantor, grant.permissions)
+        picked = frozenset(grant.permissions) - frozenset(grant.without)
+        if not picked:
+            raise InvalidField("without", "Nothing would be left for it to do.")
+        return Decided(through="permissions", granted=picked)
+    if owner != Owner.USER or membership is None:
+        raise InvalidField("roles", "Choose at least one role: a token without one could do nothing.")
+    check_permissions(grantor, grantor_of_membership(membership).permissions & grantable)
+    return Decided(through="owner", granted=frozenset())
+
+
+def _resolve(names: tuple[str, ...], environment: Environment, tenant: Tenant | None) -> set[UUID]:
+    """The ids of roles named by key or id; one not available here is unknown, whether or not it exists elsewhere."""
+    available: dict[str, UUID] = {}
+    for role in available_roles(environment, tenant):
+        available[role.key] = available[str(role.id)] = role.id
+    if unknown := [name for name in names if name not in available]:
+        raise InvalidField("roles", f"Unknown role: {', '.join(sorted(unknown))[:200]}.")
+    return {available[name] for name in names}
+
+
+def _check_carried(token_type: TokenType, roles: list[Role], held: dict[UUID, HeldRole]) -> None:
+    if token_type.carries_all_roles:
+        return
+    carried = set(token_type.token_type_roles.values_list("role_id", flat=True))
+    for role in roles:
+        if role.id not in carried:
+            raise policy.RoleNotCarried(held[role.id])
+
+
+def check_covers(grantor: Grantor, token: ApiToken) -> None:
+    """R3 on everything that an existing token may do."""
+    standing = policy.Standing.of(token)
+    if standing.granted_through == "roles":
+        lock_shared(Role.objects.filter(token_roles__token=token))
+        check_roles(grantor, standing.roles, strict=token.environment.strict_ceiling)
+    elif standing.granted_through == "permissions":
+        check_permissions(grantor, standing.granted)
+    else:
+        check_permissions(grantor, standing.followable)
+
+
+def check_quota(token_type: TokenType, owner: Membership | Tenant | Environment, at: datetime) -> None:
+    """Deleted ones are gone and expired ones don't count. The owner's row is locked, so nobody counts beside us."""
+    if token_type.quota is None:
+        return
+    alive = ApiToken.objects.filter(token_type=token_type, owner_id=owner.pk).not_expired(at=at)
+    if alive.count() >= token_type.quota:
+        raise QuotaReached(token_type.quota)
+
+
+def expiry_of(by: Principal, token_type: TokenType, expiry: Expiry, at: datetime) -> datetime | None:
+    """Within the token type's limits, and never after the token that makes it (R13)."""
+    moment = expiry.settle(token_type, now=at)
+    latest = by.token.expires_at if by.token else None
+    if latest is None or (moment is not None and moment <= latest):
+        return moment
+    if expiry == Expiry():
+        return latest
+    raise InvalidField("expires_at", f"It can't outlive the token that makes it, which expires {latest:%Y-%m-%d}.")
+
+
+def networks_of(by: Principal, token_type: TokenType, asked: tuple[str, ...]) -> list[str]:
+    """The IP allowlist; a token made by a token is never open to more networks than its parent (R13)."""
+    networks = clean_networks(asked)
+    inherited = by.token.ip_allowlist if by.token else []
+    if not networks:
+        networks = inherited
+    if inherited and not all(lies_within(network, inherited) for network in networks):
+        raise InvalidField("ip_allowlist", "It can't be used from more networks than the token that makes it.")
+    if token_type.requires_ip_allowlist and not networks:
+        raise InvalidField("ip_allowlist", "Tokens of this type need the networks they may be used from.")
+    return networks
