@@ -118,13 +118,12 @@ def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
 
     A person sees the tenant's and their own personal ones; an environment's token sees its environment's.
     """
-    if principal.token is not None and principal.token.owner == Owner.ENVIRONMENT:
-        tokens = ApiToken.objects.filter(environment=principal.environment)
-        if principal.tenant is not None:
-            tokens = tokens.filter(tenant=principal.tenant)
+    tokens = ApiToken.objects.filter(environment=principal.environment)
+    if principal.tenant is not None:
+        tokens = tokens.filter(tenant=principal.tenant)
+    if principal.token is not None and principal.token.tenant_id is None:
         own = Q(owner=Owner.USER)
     else:
-        tokens = ApiToken.objects.filter(tenant=principal.tenant)
         membership = principal.membership or (principal.token.membership if principal.token else None)
         own = Q(owner=Owner.USER, membership=membership) if membership else Q(pk__in=[])
     seen = Q(pk__in=[])

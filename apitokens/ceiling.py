@@ -88,7 +88,7 @@ def grantor_of(by: Principal, *, at: datetime) -> Grantor:
         return grantor_of_membership(by.membership)
     if by.token is None:
         return POWERLESS
-    lock_shared(Membership.objects.filter(pk=by.token.membership_id))
+    lock_shared(Membership.objects.filter(api_tokens=by.token))
     lock_shared(ApiToken.objects.filter(pk=by.token.pk))
     lock_shared(Role.objects.filter(token_roles__token=by.token))
     row = ApiToken.objects.with_standing().filter(pk=by.token.pk).first()

@@ -4,16 +4,19 @@ import secrets
 from collections.abc import Callable, Iterable
 
 from django import forms
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from apitokens.models import DAY, Kind, Owner, TokenType
 from apitokens.orders import DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, InvalidField, Order
 from apitokens.principals import MemberPrincipal
+from apitokens.setup import BUILT_IN
 from audit.services import Refusal
 from tenants.policy import RoleAboveCeiling, why_not
 from tenants.queries import available_roles, grantor_of_membership, held_roles
 
 NEVER = "never"
+SHOWN_PERMISSIONS = 4
 PRESETS = ((7 * DAY, _("7 days")), (30 * DAY, _("30 days")), (90 * DAY, _("90 days")), (365 * DAY, _("A year")))
 OWNER_HELP = {
     Owner.TENANT: (_("For a service"), _("It belongs to the tenant and survives you leaving.")),
@@ -162,8 +165,7 @@ class TokenForm(NonceForm, TokenNaming):
         def explain(key: str) -> tuple[str, str]:
             if key not in held:
                 return "", ""
-            permissions = ", ".join(sorted(held[key].permissions)) or str(_("no permissions"))
-            return permissions, why_not(grantor, held[key], strict=strict)
+            return _in_short(held[key].permissions), capfirst(why_not(grantor, held[key], strict=strict))
 
         self.fields["roles"].choices = [(role.key, role.name) for role in roles]
         self.fields["roles"].widget.explain = explain
@@ -201,6 +203,14 @@ class TokenForm(NonceForm, TokenNaming):
             ip_allowlist=tuple(line for line in data["ip_allowlist"].splitlines() if line.strip()),
             membership=self.principal.membership,
         )
+
+
+def _in_short(permissions: Iterable[str]) -> str:
+    """The vendor's own permissions first: they are what tells roles apart."""
+    ordered = sorted(permissions, key=lambda key: (key in BUILT_IN, key))
+    more = len(ordered) - SHOWN_PERMISSIONS
+    named = ", ".join(ordered[:SHOWN_PERMISSIONS])
+    return str(_("%(named)s and %(more)s more") % {"named": named, "more": more}) if more > 0 else named
 
 
 def _pairs(keys: Iterable[str]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -14,7 +15,7 @@ from rest_framework.request import Request
 
 from apitokens import access, policy, services
 from apitokens.access import PortalRequest
-from apitokens.models import ApiToken, Kind, Owner
+from apitokens.models import Kind, Owner
 from apitokens.pages.connect import save_commands, snippets
 from apitokens.pages.doors import tenant_page
 from apitokens.pages.forms import NonceForm, TokenForm, TokenNaming
@@ -105,7 +106,7 @@ def token(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> 
         "token": row,
         "permissions": list(Permission.objects.filter(environment=found.environment_id, key__in=now.permissions)),
         "withheld": [{"key": key, "reason": reason} for key, reason in policy.withheld(standing, now).items()],
-        "facts": _facts(found),
+        "facts": _facts(row),
         "events": event_rows(events[:50]),
         "actions": row,
     }
@@ -233,13 +234,25 @@ def _already(request: PortalRequest, principal: MemberPrincipal, refusal: servic
     return render(request, "portal/tokens/already.html", context, status=409)
 
 
-def _facts(found: ApiToken) -> list[tuple[str, str]]:
-    facts = [(_("Token id"), found.token_id)]
+def _facts(row: TokenRow) -> list[tuple[str, str]]:
+    found = row.token
+    facts = [
+        (_("Kind"), row.kind_label),
+        (_("Owner"), row.owner_label),
+        (_("Roles"), row.roles_label),
+        (_("Token id"), found.token_id),
+    ]
     if found.kind == Kind.CLIENT_CREDENTIALS:
         facts.append((_("Client id"), found.client_id))
         facts.append((_("Its JWTs live for"), _duration(found.token_type.jwt_lifetime)))
-    facts.append((_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")))
-    return facts
+    return [
+        *facts,
+        (_("Secret ends in"), row.last_four),
+        (_("Made by"), row.created_by),
+        (_("Made"), date_format(found.created_at, "DATETIME_FORMAT")),
+        (_("Expires"), date_format(found.expires_at, "DATETIME_FORMAT") if found.expires_at else _("never")),
+        (_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")),
+    ]
 
 
 def _duration(seconds: int) -> str:
