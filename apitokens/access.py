@@ -16,7 +16,9 @@ from apitokens.principals import MemberPrincipal, Principal
 from apitokens.querysets import ApiTokenQuerySet
 from audit.actors import Actor
 from audit.models import ActorKind
+from audit.services import record
 from tenants.models import Membership, Tenant
+from tenants.policy import PermissionMissing
 from tenants.queries import grantor_of_membership
 
 
@@ -77,6 +79,23 @@ def of_token(live: Authenticated, request: PortalRequest) -> Principal:
         permissions=live.now.permissions,
         scopes=live.scopes,
     )
+
+
+def require(principal: Principal, permission: str) -> None:
+    """Raises PermissionMissing; the denial is an event of whoever knocked (R10)."""
+    if principal.holds(permission):
+        return
+    record(
+        actor=principal.actor,
+        verb="access.denied",
+        target_kind="permission",
+        target_id=None,
+        environment_id=principal.environment.id,
+        tenant_id=principal.tenant.id if principal.tenant else None,
+        after={"name": permission},
+        refused_because=PermissionMissing.code,
+    )
+    raise PermissionMissing(permission)
 
 
 def memberships_of(user: User) -> QuerySet[Membership]:

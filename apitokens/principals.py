@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.actors import SYSTEM, Actor
-from tenants.policy import PermissionMissing
 
 if TYPE_CHECKING:
     from apitokens.models import ApiToken
@@ -33,11 +32,6 @@ class Principal:
 
     def holds(self, permission: str) -> bool:
         return self.is_system or permission in self.permissions
-
-    def require(self, permission: str) -> None:
-        """Raises PermissionMissing."""
-        if not self.holds(permission):
-            raise PermissionMissing(permission)
 
 
 @dataclass(frozen=True, kw_only=True)

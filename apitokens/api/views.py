@@ -153,7 +153,7 @@ class Tokens(APIView):
         principal = principal_of(request, request.GET.get("tenant"))
         if principal.tenant is None and not wants_environment:
             raise TenantMissing
-        principal.require("environment-tokens:read" if wants_environment else "apitokens:read")
+        access.require(principal, "environment-tokens:read" if wants_environment else "apitokens:read")
         tokens = access.visible_tokens(principal)
         if owner := request.GET.get("owner"):
             tokens = tokens.filter(owner=owner)

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.views.decorators.cache import never_cache
 
+from apitokens import access
 from apitokens.access import PortalRequest, open_tenant
 
 View = Callable[..., HttpResponse]
@@ -23,7 +24,7 @@ def tenant_page(permission: str) -> Callable[[View], View]:
         def open_door(request: PortalRequest, slug: str, **named: str) -> HttpResponse:
             principal = open_tenant(request, slug)
             request.principal = principal
-            principal.require(permission)
+            access.require(principal, permission)
             return view(request, principal, **named)
 
         return open_door

@@ -37,6 +37,7 @@ VERBS = {
     "apitoken.enabled": gettext_lazy("enabled the token"),
     "apitoken.deleted": gettext_lazy("deleted the token"),
     "apitoken.secret_renewed": gettext_lazy("made a new secret"),
+    "access.denied": gettext_lazy("asked for what needs a permission"),
     "tenant.created": gettext_lazy("created the tenant"),
     "environment.created": gettext_lazy("created the environment"),
 }

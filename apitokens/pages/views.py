@@ -73,7 +73,7 @@ def tokens(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_new(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
     if not _may_create(principal):
-        principal.require("apitokens:create")
+        access.require(principal, "apitokens:create")
     form = TokenForm(request.POST if request.method == "POST" else None, principal=principal)
     if form.is_valid():
         try:
@@ -162,7 +162,7 @@ def token_delete(request: PortalRequest, principal: MemberPrincipal, token_id: s
         return redirect("portal:tokens", principal.tenant.slug)
     row = TokenRow(found, principal, timezone.now())
     if not row.can_delete:
-        principal.require(f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:delete")
+        access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:delete")
     is_client = found.kind == Kind.CLIENT_CREDENTIALS
     context = {"token": row, "jwt_lifetime": _duration(found.token_type.jwt_lifetime) if is_client else ""}
     return render(request, "portal/tokens/delete.html", context)
