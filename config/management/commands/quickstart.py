@@ -1,18 +1,23 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import NoReturn
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from config import demo
+from config import demo, serving
 from tenants.models import Vendor
 
 STAMP = "collected"
+HOST = "127.0.0.1"
+Process = subprocess.Popen[bytes]
 
 
 class Command(BaseCommand):
@@ -25,10 +30,21 @@ class Command(BaseCommand):
         self._collect_static()
         if not Vendor.objects.exists():
             self._seed()
-        self.stdout.write(f"\nTallystick serves at {settings.ORIGIN}   (Ctrl-C stops it)\n")
-        self.stdout.flush()
-        manage = [sys.executable, str(settings.BASE_DIR / "manage.py")]
-        sys.exit(_together([*manage, "serve", f"--port={_port()}"], [*manage, "worker"]))
+        self._serve()
+
+    def _serve(self) -> NoReturn:
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        os.environ.update(serving.environment())
+        server = subprocess.Popen(serving.command(host=HOST, port=_port()))  # noqa: S603 -- our own command
+        children = [server]
+        if _answers(server, stop):
+            self.stdout.write(f"\nTallystick serves at {settings.ORIGIN}   (Ctrl-C stops it)\n")
+            self.stdout.flush()
+            worker = [sys.executable, str(settings.BASE_DIR / "manage.py"), "worker"]
+            children.append(subprocess.Popen(worker))  # noqa: S603 -- our own command
+        sys.exit(_until_one_ends(children, stop))
 
     def _seed(self) -> None:
         made = demo.create()
@@ -52,13 +68,21 @@ def _port() -> int:
     return int(settings.ORIGIN.rsplit(":", 1)[1]) if settings.ORIGIN.count(":") == 2 else 8000
 
 
-def _together(*commands: list[str]) -> int:
-    """Run the programs side by side until one ends or we are told to stop; then stop the others."""
-    children = [subprocess.Popen(command) for command in commands]  # noqa: S603 -- our own commands
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    while not ended.wait(0.2):
+def _answers(server: Process, stop: threading.Event) -> bool:
+    """Wait until the server takes connections; False if it ended instead, having said why itself."""
+    while server.poll() is None and not stop.is_set():
+        try:
+            socket.create_connection((HOST, _port()), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def _until_one_ends(children: list[Process], stop: threading.Event) -> int:
+    """Watch the programs until one ends or we are told to stop; then stop the others. The worst of their codes."""
+    while not stop.wait(0.2):
         if any(child.poll() is not None for child in children):
             break
     codes = [child.poll() or 0 for child in children]
