@@ -31,15 +31,15 @@ STATES = {
     State.ENVIRONMENT_SUSPENDED: ("suspended", gettext_lazy("Environment suspended")),
 }
 VERBS = {
-    "apitoken.issued": gettext_lazy("made the token"),
-    "apitoken.edited": gettext_lazy("changed the token"),
-    "apitoken.disabled": gettext_lazy("disabled the token"),
-    "apitoken.enabled": gettext_lazy("enabled the token"),
-    "apitoken.deleted": gettext_lazy("deleted the token"),
-    "apitoken.secret_renewed": gettext_lazy("made a new secret"),
-    "access.denied": gettext_lazy("asked for what needs a permission"),
-    "tenant.created": gettext_lazy("created the tenant"),
-    "environment.created": gettext_lazy("created the environment"),
+    "apitoken.issued": gettext_lazy("Made the token"),
+    "apitoken.edited": gettext_lazy("Changed the token"),
+    "apitoken.disabled": gettext_lazy("Disabled the token"),
+    "apitoken.enabled": gettext_lazy("Enabled the token"),
+    "apitoken.deleted": gettext_lazy("Deleted the token"),
+    "apitoken.secret_renewed": gettext_lazy("Made a new secret"),
+    "access.denied": gettext_lazy("Asked for what needs a permission"),
+    "tenant.created": gettext_lazy("Created the tenant"),
+    "environment.created": gettext_lazy("Created the environment"),
 }
 
 

@@ -1,5 +1,7 @@
 """The portal's pages: open a door, read a form, call one service, answer."""
 
+from datetime import datetime
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
@@ -249,10 +251,14 @@ def _facts(row: TokenRow) -> list[tuple[str, str]]:
         *facts,
         (_("Secret ends in"), row.last_four),
         (_("Made by"), row.created_by),
-        (_("Made"), date_format(found.created_at, "DATETIME_FORMAT")),
-        (_("Expires"), date_format(found.expires_at, "DATETIME_FORMAT") if found.expires_at else _("never")),
+        (_("Made"), _moment(found.created_at)),
+        (_("Expires"), _moment(found.expires_at) if found.expires_at else _("never")),
         (_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")),
     ]
+
+
+def _moment(at: datetime) -> str:
+    return date_format(at, "j M Y, H:i") + " UTC"
 
 
 def _duration(seconds: int) -> str:
