@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from tests import machine
@@ -77,6 +78,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tallystick-keys-") as var_dir:
         make_keys = [sys.executable, "-m", "config.keyfiles", var_dir]
         subprocess.run(make_keys, check=True, stdout=subprocess.DEVNULL)
+        Path(var_dir, "static").mkdir()  # WhiteNoise warns when there is none, and warnings are errors
         environment = {name: value for name, value in os.environ.items() if name not in DEPLOYMENT}
         environment |= {"VAR_DIR": var_dir, "STATICFILES_STORAGE": PLAIN_STATIC_FILES}
         outcomes = [

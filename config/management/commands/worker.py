@@ -22,7 +22,6 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         while not stop.is_set():
-            close_old_connections()
             try:
                 erased = housekeeping.run()
                 logger.debug("housekeeping erased %s rows", erased)
@@ -30,4 +29,6 @@ class Command(BaseCommand):
                 logger.warning("housekeeping waits: the database does not answer (%s)", type(error).__name__)
             if options["once"]:
                 return
+            # As Django does between requests: a connection that broke meanwhile must not be used again.
+            close_old_connections()
             stop.wait(EVERY_SECONDS)
