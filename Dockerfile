@@ -14,8 +14,9 @@ RUN python -m config.keyfiles /tmp/keys \
        KEY_ENCRYPTION_KEYS="$(cat /tmp/keys/key-encryption-keys)" python manage.py collectstatic --noinput \
     && rm -r /tmp/keys
 
-RUN useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin tallystick
+RUN useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin tallystick \
+    && chown -R tallystick var
 USER tallystick
 
 EXPOSE 8000
-CMD ["python", "manage.py", "serve"]
+CMD ["python", "manage.py", "serve", "--host", "0.0.0.0"]

@@ -58,6 +58,15 @@ class MayNotMakeTokens(Refusal):
         super().__init__("A token of this type can't make, change or extend tokens: sign in, or use an environment's.")
 
 
+class OutOfReach(Refusal):
+    """What acts in one tenant, by a membership, a token or a JWT bound to it, does nothing outside of it (R2)."""
+
+    code = "out_of_reach"
+
+    def __init__(self) -> None:
+        super().__init__("This credential acts in one tenant and can't reach beyond it.")
+
+
 class NotItsOwner(Refusal):
     """The secret of a personal token is shown to its owner alone (R3)."""
 
@@ -76,6 +85,12 @@ def token_type_of(environment: Environment, order: Order) -> TokenType:
     if token_type is None or not token_type.is_enabled:
         raise TokenTypeDisabled(order.owner, order.kind)
     return token_type
+
+
+def check_reach(by: Principal, environment: Environment, tenant: Tenant | None) -> None:
+    """Raises OutOfReach."""
+    if by.environment != environment or (by.tenant is not None and by.tenant != tenant):
+        raise OutOfReach
 
 
 def grantor_of(by: Principal, *, at: datetime) -> Grantor:
@@ -190,15 +205,15 @@ def check_quota(token_type: TokenType, owner: Membership | Tenant | Environment,
         raise QuotaReached(token_type.quota)
 
 
-def expiry_of(by: Principal, token_type: TokenType, expiry: Expiry, at: datetime) -> datetime | None:
-    """Within the token type's limits, and never after the token that makes it (R13)."""
+def expiry_of(parent: ApiToken | None, token_type: TokenType, expiry: Expiry, at: datetime) -> datetime | None:
+    """Within the token type's limits, and never after the token that made it (R13)."""
     moment = expiry.settle(token_type, now=at)
-    latest = by.token.expires_at if by.token else None
+    latest = parent.expires_at if parent else None
     if latest is None or (moment is not None and moment <= latest):
         return moment
     if expiry == Expiry():
         return latest
-    raise InvalidField("expires_at", f"It can't outlive the token that makes it, which expires {latest:%Y-%m-%d}.")
+    raise InvalidField("expires_at", f"It can't outlive the token that made it, which expires {latest:%Y-%m-%d}.")
 
 
 def networks_of(by: Principal, token_type: TokenType, asked: tuple[str, ...]) -> list[str]:

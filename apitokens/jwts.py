@@ -37,10 +37,10 @@ class AccessJWT(Token):
 def issue(
     token: ApiToken, *, tenant: Tenant | None, now: policy.Effective, key: SigningKey, audience: str, at: datetime
 ) -> tuple[str, int]:
-    """The signed JWT and its lifetime in seconds: the token type's, but never past the token's own expiry."""
+    """The signed JWT and its lifetime in seconds: the token type's, but never past the token's end."""
     expires = at + timedelta(seconds=token.token_type.jwt_lifetime)
-    if token.expires_at:
-        expires = min(expires, token.expires_at)
+    if end := policy.ends_at(token):
+        expires = min(expires, end)
     access = AccessJWT(key=key, audience=audience)
     # Whole seconds, rounded down: a verifier without leeway must not see an `iat` in its future.
     access["iat"], access["exp"] = int(at.timestamp()), int(expires.timestamp())

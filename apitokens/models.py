@@ -296,7 +296,8 @@ class Secret(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["token", "slot"], name="secret_at_most_two_live"),
             models.CheckConstraint(
-                condition=Q(slot__in=[1, 2], retired_at__isnull=True) | Q(slot__isnull=True, retired_at__isnull=False),
+                condition=Q(slot__isnull=False, slot__in=[1, 2], retired_at__isnull=True)
+                | Q(slot__isnull=True, retired_at__isnull=False),
                 name="secret_slot_until_retired",
             ),
             models.CheckConstraint(

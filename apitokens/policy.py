@@ -161,11 +161,17 @@ def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
         return State.OWNER_SUSPENDED
     if token.disabled_at:
         return State.DISABLED
-    if token.expires_at and token.expires_at <= at:
+    if (end := ends_at(token)) and end <= at:
         return State.EXPIRED
     if not now.permissions:
         return State.POWERLESS
     return State.USABLE
+
+
+def ends_at(token: ApiToken) -> datetime | None:
+    """When the token expires: at its own moment or at that of the token that made it, whichever is earlier (R13)."""
+    ends = [token.expires_at, token.parent.expires_at if token.parent else None]
+    return min((end for end in ends if end is not None), default=None)
 
 
 def generation(token: ApiToken, tenant: Tenant | None) -> int:

@@ -85,7 +85,7 @@ def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
 
 
 # What a token stands under: read with it, since every answer about it depends on them.
-ABOVE = ("environment", "tenant", "token_type", "membership__user", "vendor_membership__user")
+ABOVE = ("environment", "tenant", "token_type", "membership__user", "vendor_membership__user", "parent")
 
 
 class ApiTokenQuerySet(QuerySet["ApiToken"]):
@@ -103,7 +103,11 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
         return self.not_expired(at=at).filter(self._active(), self._has_power())
 
     def not_expired(self, *, at: datetime) -> Self:
-        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=at))
+        """Not past their own expiry, nor past that of the token that made them (R13)."""
+        return self.filter(
+            Q(expires_at__isnull=True) | Q(expires_at__gt=at),
+            Q(parent__expires_at__isnull=True) | Q(parent__expires_at__gt=at),
+        )
 
     @staticmethod
     def _active() -> Q:

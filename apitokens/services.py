@@ -71,6 +71,7 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
     """
     environment = by.environment
     with _changing(by, "apitoken.issued", environment, tenant, name=order.name):
+        ceiling.check_reach(by, environment, tenant)
         used = _claim(nonce, by)
         token_type = ceiling.token_type_of(environment, order)
         membership = order.membership if order.owner == Owner.USER else None
@@ -91,7 +92,7 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
             description=clean_description(order.description),
             creator_id=by.actor.id if by.membership else None,
             parent=by.token,
-            expires_at=ceiling.expiry_of(by, token_type, order.expiry, at),
+            expires_at=ceiling.expiry_of(by.token, token_type, order.expiry, at),
             ip_allowlist=ceiling.networks_of(by, token_type, order.ip_allowlist),
             created_at=at,
         )
@@ -128,7 +129,7 @@ def edit(
         if expiry is not None:
             if token.expires_at and token.expires_at <= at:
                 raise Expired
-            token.expires_at = ceiling.expiry_of(by, token.token_type, expiry, at)
+            token.expires_at = ceiling.expiry_of(token.parent, token.token_type, expiry, at)
         if grant is not None:
             decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
             token.token_roles.all().delete()
@@ -258,6 +259,7 @@ def _claim(nonce: str | None, by: Principal) -> IssueNonce | None:
 
 def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[ApiToken, Grantor]:
     """The token as it is now, held exclusively, and the grantor; the owner first, for the one order of locks."""
+    ceiling.check_reach(by, token.environment, token.tenant)
     lock(token.membership or token.tenant or token.environment)
     grantor = ceiling.grantor_of(by, at=at)
     lock(token)

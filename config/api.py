@@ -23,6 +23,7 @@ STATUS: dict[type[Refusal], int] = {
     ceiling.TokenTypeDisabled: 403,
     ceiling.MayNotMakeTokens: 403,
     ceiling.NotItsOwner: 403,
+    ceiling.OutOfReach: 403,
     NeedsToken: 403,
     ceiling.QuotaReached: 409,
     services.NameTaken: 409,

@@ -22,6 +22,8 @@ from audit.services import Refusal
 from tenants.models import Membership, Tenant
 
 TENANT = OpenApiParameter("tenant", description="Id or external id. Sessions and environment-owned tokens name it.")
+OWNER = OpenApiParameter("owner", enum=Owner.values, description="Only tokens of this owner.")
+USABLE = OpenApiParameter("usable", enum=["true"], description="Only tokens that work at this moment.")
 NONCE = OpenApiParameter("Idempotency-Key", location="header", description="Used again, it makes nothing.")
 SECRET_FIELD = {Kind.ACCESS_TOKEN: "access_token", Kind.CLIENT_CREDENTIALS: "client_secret"}
 
@@ -146,7 +148,7 @@ class TokenSelf(APIView):
 
 
 class Tokens(APIView):
-    @extend_schema(responses=TokenOutput(many=True), parameters=[TENANT], operation_id="tokens_list")
+    @extend_schema(responses=TokenOutput(many=True), parameters=[TENANT, OWNER, USABLE], operation_id="tokens_list")
     def get(self, request: ApiRequest) -> Response:
         """The tokens you may see, newest first, a page at a time."""
         wants_environment = request.GET.get("owner") == Owner.ENVIRONMENT
@@ -157,6 +159,8 @@ class Tokens(APIView):
         tokens = access.visible_tokens(principal)
         if owner := request.GET.get("owner"):
             tokens = tokens.filter(owner=owner)
+        if request.GET.get("usable") == "true":
+            tokens = tokens.usable(at=timezone.now())
         pages = TokenPages()
         page = pages.paginate_queryset(tokens.with_standing().with_last_four(), request)
         return pages.get_paginated_response(TokenOutput(page, many=True, context={"at": timezone.now()}).data)
@@ -169,13 +173,14 @@ class Tokens(APIView):
         data = TokenInput(data=request.data)
         data.is_valid(raise_exception=True)
         asked = data.validated_data
-        principal = principal_of(request, asked.get("tenant") or request.GET.get("tenant"))
-        tenant = None if asked["owner"] == Owner.ENVIRONMENT else principal.tenant
-        if tenant is None and asked["owner"] != Owner.ENVIRONMENT:
+        for_environment = asked["owner"] == Owner.ENVIRONMENT and request.user.user is None
+        reference = None if for_environment else asked.get("tenant") or request.GET.get("tenant")
+        principal = principal_of(request, reference)
+        if principal.tenant is None and not for_environment:
             raise TenantMissing
         issued = services.issue(
             by=principal,
-            tenant=tenant,
+            tenant=None if asked["owner"] == Owner.ENVIRONMENT else principal.tenant,
             order=_order(data, principal),
             at=timezone.now(),
             nonce=request.headers.get("Idempotency-Key"),

@@ -561,7 +561,7 @@ class Migration(migrations.Migration):
                     models.UniqueConstraint(fields=("token", "slot"), name="secret_at_most_two_live"),
                     models.CheckConstraint(
                         condition=models.Q(
-                            models.Q(("retired_at__isnull", True), ("slot__in", [1, 2])),
+                            models.Q(("retired_at__isnull", True), ("slot__in", [1, 2]), ("slot__isnull", False)),
                             models.Q(("retired_at__isnull", False), ("slot__isnull", True)),
                             _connector="OR",
                         ),

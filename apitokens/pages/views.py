@@ -144,12 +144,8 @@ def token_disable(request: PortalRequest, principal: MemberPrincipal, token_id: 
 @tenant_page("apitokens:read")
 @require_POST
 def token_enable(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
-    try:
-        services.enable(by=principal, token=access.open_token(principal, token_id), at=timezone.now())
-    except Refusal as refusal:
-        messages.error(request, str(refusal))
-    else:
-        messages.success(request, _("The token is enabled. JWTs it got before stay dead."))
+    services.enable(by=principal, token=access.open_token(principal, token_id), at=timezone.now())
+    messages.success(request, _("The token is enabled. JWTs it got before stay dead."))
     return redirect("portal:token", principal.tenant.slug, token_id)
 
 
