@@ -153,6 +153,8 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _is_https
 CSRF_COOKIE_HTTPONLY = True
+# A proxy that ends TLS may pass the request on as http; what the browser saw is this origin.
+CSRF_TRUSTED_ORIGINS = [ORIGIN]
 if _is_https:
     # The browser itself holds these cookies to this host, to https and to the whole path.
     SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-session", "__Host-csrf"
