@@ -53,6 +53,16 @@ class Expired(Refusal):
         super().__init__("This token has expired and can't be revived: make a new one.")
 
 
+class Gone(Refusal):
+    """Somebody else deleted the token after the door had found it: to the one who asks, it never was."""
+
+    code = "not_found"
+    is_denial = False
+
+    def __init__(self) -> None:
+        super().__init__("There is no such thing here, or it is not yours.")
+
+
 class AlreadyIssued(Refusal):
     """The form or the Idempotency-Key was used before (R1). `token` is what it made; None once that is deleted."""
 
@@ -263,7 +273,10 @@ def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[ApiToken, Gra
     lock(token.membership or token.tenant or token.environment)
     grantor = ceiling.grantor_of(by, at=at)
     lock(token)
-    return ApiToken.objects.with_standing().get(pk=token.pk), grantor
+    now = ApiToken.objects.with_standing().filter(pk=token.pk).first()
+    if now is None:
+        raise Gone
+    return now, grantor
 
 
 def _needs(token: ApiToken, act: str) -> str:

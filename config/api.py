@@ -28,6 +28,7 @@ STATUS: dict[type[Refusal], int] = {
     ceiling.QuotaReached: 409,
     services.NameTaken: 409,
     services.AlreadyIssued: 409,
+    services.Gone: 404,
     services.Expired: 409,
     InvalidField: 400,
 }
