@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 
 from accounts.models import User
+from apitokens import credentials
 from apitokens.authentication import Authenticated
 from apitokens.models import ApiToken, Owner
 from apitokens.principals import MemberPrincipal, Principal
@@ -118,6 +119,8 @@ def open_tenant(request: PortalRequest, slug: str) -> MemberPrincipal:
 
 def named_tenant(reference: str) -> Q:
     """A tenant by our id or by the vendor's own; the two can't be mistaken for each other (a constraint says so)."""
+    if "\0" in reference:  # which PostgreSQL takes in no text
+        return Q(pk__in=[])
     try:
         return Q(pk=UUID(reference))
     except ValueError:
@@ -157,6 +160,8 @@ def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
 
 def open_token(principal: Principal, token_id: str) -> ApiToken:
     """One of the visible tokens, with its standing; raises Http404."""
+    if not credentials.TOKEN_ID.fullmatch(token_id):
+        raise Http404
     visible: ApiTokenQuerySet = visible_tokens(principal).with_standing().with_last_four()
     token: ApiToken | None = visible.filter(token_id=token_id).first()
     if token is None:

@@ -69,7 +69,7 @@ def access_token(plaintext: str, *, at: datetime, ip: str | None) -> Authenticat
 def client(client_id: str, secret: str, *, at: datetime, ip: str | None) -> Authenticated:
     """Check a client's id and secret in one query; raises InvalidCredential or Unusable."""
     parsed = credentials.parse(secret)
-    if parsed is None or parsed.marker != credentials.CLIENT_SECRET:
+    if parsed is None or parsed.marker != credentials.CLIENT_SECRET or "\0" in client_id:
         raise InvalidCredential
     found = Q(token__client_id=client_id, kind=Kind.CLIENT_CREDENTIALS)
     return _check_own(_matching(found, secret, at), at, ip)

@@ -23,6 +23,7 @@ ACCESS_TOKEN, CLIENT_SECRET = "at", "cs"
 TOKEN_ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}")
 _BODY = ID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH
 _FORM = re.compile(rf"(?P<prefix>[a-z0-9_]{{2,32}})_(?P<marker>at|cs)_(?P<body>[0-9A-Za-z]{{{_BODY}}})")
+_LEAK = re.compile(r"[a-z0-9_]{2,32}_(?:at|cs)_[0-9A-Za-z]{20,}")
 LONGEST = 32 + len("_at_") + _BODY
 
 
@@ -104,6 +105,11 @@ def matches(plaintext: str, stored: bytes, pepper_id: int, peppers: Mapping[int,
     if pepper is None:
         raise PepperMissing(f"pepper {pepper_id} is not configured")
     return hmac.compare_digest(digest(plaintext, pepper), stored)
+
+
+def redacted(text: str) -> str:
+    """The text without anything that has the form of one of our secrets, whole or cut off: for answers and logs."""
+    return _LEAK.sub("[redacted]", text)
 
 
 def leak_pattern(prefix: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,9 @@ from rest_framework_simplejwt.tokens import Token
 from apitokens import keyring, policy
 from apitokens.models import ApiToken, SigningKey
 from tenants.models import ApiIdentifier, Tenant
+
+# RFC 7638: base64url of SHA-256.
+KID = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class AccessJWT(Token):
@@ -74,7 +78,7 @@ def read(text: str) -> tuple[dict[str, Any], SigningKey] | None:
         kid = jwt.get_unverified_header(text).get("kid")
     except jwt.InvalidTokenError:
         return None
-    if not isinstance(kid, str) or len(kid) > 64 or (key := keyring.verifying_key(kid)) is None:
+    if not isinstance(kid, str) or not KID.fullmatch(kid) or (key := keyring.verifying_key(kid)) is None:
         return None
     default = ApiIdentifier.objects.filter(environment=key.environment_id, is_default=True).values_list(
         "uri", flat=True

@@ -44,7 +44,8 @@ def create_first_key(environment: Environment, *, at: datetime) -> SigningKey:
 def active_key(environment: Environment) -> SigningKey:
     """The key that signs now; raises NoActiveKey."""
     try:
-        return SigningKey.objects.get(environment=environment, state=SigningKey.State.ACTIVE)
+        ring = SigningKey.objects.select_related("environment")
+        return ring.get(environment=environment, state=SigningKey.State.ACTIVE)
     except SigningKey.DoesNotExist as error:
         raise NoActiveKey(f"environment {environment.slug} has no active signing key") from error
 

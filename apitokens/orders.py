@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from apitokens.models import TokenType
 
 NAME_MAX, DESCRIPTION_MAX, NETWORKS_MAX = 100, 1000, 50
+CENTURY = 100 * 366 * 24 * 3600
 
 
 class InvalidField(Refusal):
@@ -49,6 +50,8 @@ class Expiry:
             return None
         if moment <= now:
             raise InvalidField(field, "This moment has passed: choose one in the future.")
+        if moment > now + timedelta(seconds=CENTURY):
+            raise InvalidField(field, "This is more than a hundred years away: choose an earlier moment, or never.")
         if longest is not None and moment > now + timedelta(seconds=longest):
             raise InvalidField(field, f"The longest lifetime here is {_days(longest)}: choose an earlier moment.")
         return moment

@@ -8,7 +8,7 @@ from django.urls import reverse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from apitokens import ceiling, policy, services
+from apitokens import ceiling, credentials, policy, services
 from apitokens.api.authentication import BadCredential, Caller
 from apitokens.api.views import NeedsToken
 from apitokens.orders import InvalidField
@@ -68,14 +68,20 @@ def problem_response(error: Exception, context: dict[str, object]) -> Response |
 
 
 def _problem(status: int, code: str, detail: str, **members: object) -> Response:
+    """What was sent may be named in it, but never a secret that was sent in the wrong place (R1)."""
     body = {
         "type": f"urn:tallystick:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": credentials.redacted(detail),
         "code": code,
         **members,
     }
+    if isinstance(errors := members.get("errors"), dict):
+        body["errors"] = {
+            credentials.redacted(field): [credentials.redacted(message) for message in messages]
+            for field, messages in errors.items()
+        }
     headers = {"Cache-Control": "no-store"}
     return Response(body, status=status, content_type="application/problem+json", headers=headers)
 

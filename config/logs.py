@@ -5,17 +5,18 @@ import re
 
 import structlog
 
+from apitokens.credentials import redacted
+
 _CREDENTIAL = re.compile(
-    # our own secrets, JWTs, and whatever follows an authorization scheme
-    r"(?:[a-z0-9_]{2,32}_(?:at|cs)_[0-9A-Za-z]{20,})"
-    r"|(?:eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)"
+    # JWTs, and whatever follows an authorization scheme
+    r"(?:eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)"
     r"|(?:(?<=[Bb]asic )[A-Za-z0-9+/=]{8,})|(?:(?<=[Bb]earer )\S{8,})"
 )
 
 
 class _Redacting(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _CREDENTIAL.sub("[redacted]", super().format(record))
+        return _CREDENTIAL.sub("[redacted]", redacted(super().format(record)))
 
 
 def formatter() -> logging.Formatter:

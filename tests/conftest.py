@@ -1,5 +1,6 @@
 """The cast and the few things that every test may want."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ from django.test import Client
 
 from tests.cast import make_environment, make_house
 from tests.factories import VendorFactory
+from tests.server import running_server
 
 
 @pytest.fixture
@@ -39,3 +41,20 @@ def globex(world):
 def machine():
     """A client without cookies: what the vendor's customers' programs are."""
     return Client(enforce_csrf_checks=True)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The product in processes of its own, with its demo: started once a run, when the first test asks for it."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args):
+    """The Chromium that the runner found, kept from talking to anybody but us."""
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    arguments = {**browser_type_launch_args, "args": ["--no-sandbox", "--disable-gpu", "--disable-quic", *quiet]}
+    if chromium := os.environ.get("CHROMIUM"):
+        arguments["executable_path"] = chromium
+    return arguments

@@ -4,9 +4,7 @@ from rest_framework import serializers
 
 from apitokens import policy
 from apitokens.models import ApiToken, Kind, Owner
-from apitokens.orders import DESCRIPTION_MAX, NAME_MAX, NETWORKS_MAX, Expiry, Grant
-
-CENTURY = 100 * 366 * 24 * 3600
+from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, NETWORKS_MAX, Expiry, Grant
 
 
 class StrictSerializer(serializers.Serializer):

@@ -7,7 +7,6 @@ from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,6 +16,7 @@ from apitokens.api.authentication import Caller
 from apitokens.api.serializers import IssuedOutput, SelfOutput, TokenChange, TokenInput, TokenOutput
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import Expiry, Grant, InvalidField, Order
+from apitokens.paging import TokenPages
 from apitokens.principals import Principal
 from audit.services import Refusal
 from tenants.models import Membership, Tenant
@@ -40,15 +40,6 @@ class NeedsToken(Refusal):
 
     def __init__(self) -> None:
         super().__init__("This is about the token that a request carries, and this request carries none.")
-
-
-class TokenPages(CursorPagination):
-    """By time and id: never a count, never an offset, however many there are."""
-
-    ordering = ("-created_at", "-id")
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 100
 
 
 class ApiRequest(Request):
@@ -158,6 +149,8 @@ class Tokens(APIView):
         access.require(principal, "environment-tokens:read" if wants_environment else "apitokens:read")
         tokens = access.visible_tokens(principal)
         if owner := request.GET.get("owner"):
+            if owner not in Owner.values:
+                raise InvalidField("owner", f"Owner is one of {', '.join(Owner.values)}.")
             tokens = tokens.filter(owner=owner)
         if request.GET.get("usable") == "true":
             tokens = tokens.usable(at=timezone.now())

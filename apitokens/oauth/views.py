@@ -15,6 +15,7 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from apitokens import jwts, keyring
 from apitokens.access import client_ip, find_tenant
+from apitokens.credentials import redacted
 from apitokens.metrics import GRANTS
 from apitokens.oauth.validator import ClientValidator
 from tenants.models import Environment, Tenant
@@ -101,6 +102,8 @@ def token(request: HttpRequest) -> HttpResponse:
 
 
 def _answer(body: dict[str, object], status: int, headers: dict[str, str]) -> HttpResponse:
+    if "error_description" in body:
+        body["error_description"] = redacted(str(body["error_description"]))
     kept = {name: value for name, value in headers.items() if name in {"WWW-Authenticate", "Allow"}}
     return JsonResponse(body, status=status, headers={"Cache-Control": "no-store", "Pragma": "no-cache", **kept})
 

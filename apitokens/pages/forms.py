@@ -8,7 +8,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from apitokens.models import DAY, Kind, Owner, TokenType
-from apitokens.orders import DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, InvalidField, Order
+from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, InvalidField, Order
 from apitokens.principals import MemberPrincipal
 from apitokens.setup import BUILT_IN
 from audit.services import Refusal
@@ -181,7 +181,7 @@ class TokenForm(NonceForm, TokenNaming):
             seconds = int(value)
         except ValueError as error:
             raise forms.ValidationError(_("Choose one of the offers, or give whole seconds.")) from error
-        if not 1 <= seconds <= 100 * 366 * DAY:
+        if not 1 <= seconds <= CENTURY:
             raise forms.ValidationError(_("This moment has passed, or is too far away: choose one in the future."))
         return seconds
 

@@ -1,10 +1,12 @@
 """The portal's pages: open a door, read a form, call one service, answer."""
 
 from datetime import datetime
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.db.models import QuerySet
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -12,7 +14,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
-from rest_framework.pagination import CursorPagination
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
 from apitokens import access, policy, services
@@ -22,22 +24,13 @@ from apitokens.pages.connect import save_commands, snippets
 from apitokens.pages.doors import tenant_page
 from apitokens.pages.forms import NonceForm, TokenForm, TokenNaming
 from apitokens.pages.rows import TokenRow, event_rows
+from apitokens.paging import EventPages, TimePages, TokenPages
 from apitokens.principals import MemberPrincipal
 from audit.models import AuditEvent
 from audit.services import Refusal
 from tenants.models import Permission
 
 UNPROCESSABLE = 422
-
-
-class TokenPages(CursorPagination):
-    ordering = ("-created_at", "-id")
-    page_size = 50
-
-
-class EventPages(CursorPagination):
-    ordering = ("-at", "-id")
-    page_size = 50
 
 
 @never_cache
@@ -59,7 +52,7 @@ def tokens(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
     """Both kinds in one list, the tenant's and the person's own."""
     pages = TokenPages()
     visible = access.visible_tokens(principal).with_standing().with_last_four().select_related("creator")
-    page = pages.paginate_queryset(visible, Request(request)) or []
+    page = _page(pages, visible, request)
     at = timezone.now()
     context = {
         "tokens": [TokenRow(token, principal, at) for token in page],
@@ -77,6 +70,7 @@ def token_new(request: PortalRequest, principal: MemberPrincipal) -> HttpRespons
     if not _may_create(principal):
         access.require(principal, "apitokens:create")
     form = TokenForm(request.POST if request.method == "POST" else None, principal=principal)
+    taken = None
     if form.is_valid():
         try:
             issued = services.issue(
@@ -88,12 +82,15 @@ def token_new(request: PortalRequest, principal: MemberPrincipal) -> HttpRespons
             )
         except services.AlreadyIssued as refusal:
             return _already(request, principal, refusal)
+        except services.NameTaken as refusal:
+            form.add_refusal(refusal)
+            taken = _named(principal, form.order())
         except Refusal as refusal:
             form.add_refusal(refusal)
         else:
             return _secret(request, principal, issued, heading=_("Here is your secret"))
     status = UNPROCESSABLE if form.errors else 200
-    return render(request, "portal/tokens/new.html", {"form": form}, status=status)
+    return render(request, "portal/tokens/new.html", {"form": form, "taken": taken}, status=status)
 
 
 @tenant_page("apitokens:read")
@@ -188,7 +185,7 @@ def token_new_secret(request: PortalRequest, principal: MemberPrincipal, token_i
 @require_safe
 def audit(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
     pages = EventPages()
-    page = pages.paginate_queryset(AuditEvent.objects.filter(tenant_id=principal.tenant.id), Request(request)) or []
+    page = _page(pages, AuditEvent.objects.filter(tenant_id=principal.tenant.id), request)
     context = {
         "events": event_rows(page),
         "next_url": pages.get_next_link(),
@@ -197,8 +194,22 @@ def audit(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
     return render(request, "portal/audit.html", context)
 
 
+def _page(pages: TimePages, rows: QuerySet[Any], request: PortalRequest) -> list[Any]:
+    try:
+        return pages.paginate_queryset(rows, Request(request)) or []
+    except NotFound as error:
+        raise Http404 from error
+
+
 def _may_create(principal: MemberPrincipal) -> bool:
     return principal.holds("apitokens:create") or principal.holds("personal-apitokens:create")
+
+
+def _named(principal: MemberPrincipal, order: Order) -> TokenRow | None:
+    """The token that has the name: perhaps the one that this person has just made, with a form sent twice."""
+    named = access.visible_tokens(principal).filter(owner=order.owner, name__iexact=order.name.strip())
+    found = named.with_standing().with_last_four().first()
+    return TokenRow(found, principal, timezone.now()) if found else None
 
 
 def _secret(

@@ -1,0 +1,452 @@
+"""The main job, as a person does it in a real browser and a machine after them, against the real server.
+
+Sign in, make a token, copy its secret, run what the page shows, delete the token, see the machine refused.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from unittest.mock import ANY  # noqa: TID251 -- for == over a whole JSON body; nothing is mocked
+from uuid import uuid4
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+pytestmark = pytest.mark.browser
+
+OWNERS = {"tenant": "For a service", "user": "For me"}
+KINDS = {"access_token": "Access token", "client_credentials": "Client credentials"}
+SHOWN = {
+    "access_token": {"token_id", "access_token"},
+    "client_credentials": {"token_id", "client_id", "client_secret"},
+}
+PROGRAMS = {"curl": ["bash"], "python": [sys.executable], "javascript": ["node"]}
+LANGUAGES = {"curl": "curl", "python": "Python", "javascript": "JavaScript"}
+TABS_ON_A_PAGE = 80
+PHONE = {"width": 360, "height": 740}
+SECONDS_TO_RUN = 30
+# What Chromium says of a page that we answer with such a status on purpose.
+ANSWERED_ON_PURPOSE = re.compile(r"Failed to load resource: the server responded with a status of (409|422) ")
+REPORT_VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) => {
+    console.error(`content policy: ${event.violatedDirective} ${event.blockedURI}`);
+});
+"""
+
+
+@pytest.fixture
+def browse(browser, server):
+    """Opens a page in a browser of its own; afterwards no visited page may have had anything to complain of."""
+    contexts, complaints = [], []
+
+    def note(message):
+        if message.type in ("error", "warning") and not ANSWERED_ON_PURPOSE.match(message.text):
+            complaints.append(f"{message.type} on {message.page.url}: {message.text}")
+
+    def go(request):
+        if not request.url.startswith((server.origin, "data:")):
+            complaints.append(f"a request to {request.url}")
+
+    def open_browser(**options) -> Page:
+        context = browser.new_context(base_url=server.origin, locale="en-GB", **options)
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        context.on("console", note)
+        context.on("weberror", lambda error: complaints.append(f"exception: {error.error}"))
+        context.on("request", go)
+        if options.get("java_script_enabled", True):
+            context.add_init_script(REPORT_VIOLATIONS)
+        return context.new_page()
+
+    yield open_browser
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser, server):
+    """The cookies of a person who signed in once, for pages about something else."""
+    kept = {}
+
+    def cookies(tenant: str) -> dict:
+        if tenant not in kept:
+            with browser.new_context(base_url=server.origin) as context:
+                sign_in(context.new_page(), server.person(tenant, "admin"))
+                kept[tenant] = context.storage_state()
+        return kept[tenant]
+
+    return cookies
+
+
+# What a person does, with the mouse or with the keyboard
+
+
+class Mouse:
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def press(self, target: Locator) -> None:
+        target.click()
+
+    def choose(self, target: Locator) -> None:
+        target.check()
+
+    def write(self, target: Locator, text: str) -> None:
+        target.fill(text)
+
+
+class Keyboard(Mouse):
+    """Nothing but Tab, Enter, Space, arrows and letters."""
+
+    def press(self, target: Locator) -> None:
+        self._reach(lambda: target.evaluate("it => it === document.activeElement"))
+        self.page.keyboard.press("Enter")
+
+    def choose(self, target: Locator) -> None:
+        if target.get_attribute("type") == "radio":
+            group = target.get_attribute("name")
+            self._reach(lambda: self.page.evaluate("document.activeElement.name") == group)
+            for _ in range(10):
+                if target.is_checked():
+                    return
+                self.page.keyboard.press("ArrowDown")
+        else:
+            self._reach(lambda: target.evaluate("it => it === document.activeElement"))
+            self.page.keyboard.press("Space")
+        expect(target).to_be_checked()
+
+    def write(self, target: Locator, text: str) -> None:
+        self._reach(lambda: target.evaluate("it => it === document.activeElement"))
+        self.page.keyboard.type(text)
+
+    def _reach(self, arrived) -> None:
+        for _ in range(TABS_ON_A_PAGE):
+            if arrived():
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"The keyboard does not get there on {self.page.url}.")
+
+
+HANDS = {"mouse": Mouse, "keyboard": Keyboard}
+
+
+def sign_in(page: Page, person: dict, hands=Mouse) -> None:
+    hand = hands(page)
+    page.goto("/")
+    hand.write(page.get_by_label("Email"), person["email"])
+    hand.write(page.get_by_label("Password"), person["password"])
+    hand.press(page.get_by_role("button", name="Sign in"))
+    expect(page.get_by_role("heading", name="API tokens", exact=True)).to_be_visible()
+
+
+def fill_in(page: Page, *, name: str, owner: str, kind: str, role: str = "Viewer", hands=Mouse) -> None:
+    hand = hands(page)
+    hand.write(page.get_by_label("Name", exact=True), name)
+    hand.choose(page.get_by_role("radio", name=OWNERS[owner]))
+    if owner == "tenant":
+        hand.choose(page.get_by_role("checkbox", name=role, exact=True))
+    hand.press(page.locator("summary", has_text="Restrict further"))
+    hand.choose(page.get_by_role("radio", name=KINDS[kind]))
+
+
+def make_token(page: Page, *, hands=Mouse, **asked: str) -> dict[str, str]:
+    """From the list of tokens to the page with the secret; returns what that shows."""
+    hands(page).press(page.get_by_role("link", name="New token"))
+    expect(page.get_by_role("heading", name="New API token")).to_be_visible()
+    fill_in(page, hands=hands, **asked)
+    hands(page).press(page.get_by_role("button", name="Make the token"))
+    expect(page.get_by_role("heading", name="Here is your secret")).to_be_visible()
+    return read_fields(page)
+
+
+def read_fields(page: Page) -> dict[str, str]:
+    fields = page.locator("[data-field]").all()
+    shown = [(field.get_attribute("data-field"), field.inner_text()) for field in fields]
+    assert len(dict(shown)) == len(shown)
+    return dict(shown)
+
+
+def secret_of(fields: dict[str, str]) -> str:
+    return fields.get("access_token") or fields["client_secret"]
+
+
+def copy_snippets(page: Page) -> dict[str, str]:
+    """The programs under *Connect*, each read after its tab was opened, as a person copies it."""
+    code = {}
+    for key, label in LANGUAGES.items():
+        page.get_by_text(label, exact=True).first.click()
+        snippet = page.locator(f'[data-snippet="{key}"]')
+        expect(snippet).to_be_visible()
+        code[key] = snippet.inner_text()
+    return code
+
+
+def run(key: str, code: str, folder) -> subprocess.CompletedProcess:
+    """The program as it stands, in a process of its own."""
+    file = folder / f"{key}.txt"
+    file.write_text(code)
+    command = [*PROGRAMS[key], str(file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_TO_RUN, cwd=folder)  # noqa: S603 -- ours
+
+
+def expected_of(server, tenant: str, fields: dict[str, str], *, name: str, owner: str, kind: str) -> dict:
+    """What a machine is told of a token: a viewer's for a service, its maker's own rights for a person."""
+    admin, role = server.person(tenant, "admin"), "viewer" if owner == "tenant" else "admin"
+    place = server.tenant(tenant)
+    environment = next(found for found in server.demo["environments"] if found["id"] == place["environment"])
+    held = next(
+        found["permissions"]
+        for found in server.demo["roles"]
+        if (found["key"], found["environment"]) == (role, environment["id"])
+    )
+    return {
+        "id": fields["token_id"],
+        "client_id": fields.get("client_id"),
+        "name": name,
+        "owner": owner,
+        "kind": kind,
+        "environment": environment["slug"],
+        "tenant": place["id"],
+        "tenant_external_id": place["external_id"],
+        "user": admin["id"] if owner == "user" else None,
+        "roles": [role],
+        "scope": " ".join(held),
+        "expires_at": ANY,
+    }
+
+
+def delete(page: Page, name: str, token_id: str) -> None:
+    """From the token's page, past the one that asks."""
+    page.get_by_role("link", name="Delete…").click()
+    expect(page.get_by_role("heading", name=f"Delete “{name}”?")).to_be_visible()
+    expect(page.get_by_text("This cannot be undone.")).to_be_visible()
+    page.get_by_role("button", name="Delete this token").click()
+    expect(page.get_by_text("The token was deleted.")).to_be_visible()
+    expect(page.locator(f'[data-token-id="{token_id}"]')).to_have_count(0)
+
+
+def do_the_job(page: Page, server, folder, *, hands=Mouse, **asked: str) -> None:
+    sign_in(page, server.person("birch", "admin"), hands)
+    fields = make_token(page, hands=hands, **asked)
+    assert set(fields) == SHOWN[asked["kind"]]
+    secret, code = secret_of(fields), copy_snippets(page)
+
+    # The machine, in each of its languages.
+    expected = expected_of(server, "birch", fields, **asked)
+    answer = run("curl", code["curl"], folder)
+    assert (answer.returncode, json.loads(answer.stdout)) == (0, expected), answer.stderr
+    for key in ("python", "javascript"):
+        answer = run(key, code[key], folder)
+        assert (answer.returncode, asked["name"] in answer.stdout, fields["token_id"] in answer.stdout) == (
+            0,
+            True,
+            True,
+        ), answer.stderr
+
+    # The secret is on no page after this one.
+    hands(page).press(page.get_by_role("link", name="I have saved it"))
+    expect(page.get_by_role("heading", name=asked["name"])).to_be_visible()
+    assert secret not in page.content()
+    page.goto("/")
+    expect(page.locator(f'[data-token-id="{fields["token_id"]}"]')).to_contain_text(f"ends in {secret[-4:]}")
+    assert secret not in page.content()
+
+    page.get_by_role("link", name=asked["name"], exact=True).click()
+    delete(page, asked["name"], fields["token_id"])
+    refused = run("curl", code["curl"], folder)
+    assert (refused.returncode, json.loads(refused.stdout)) == (22, REFUSED), refused.stderr
+    assert "401" in refused.stderr
+
+
+REFUSED = {
+    "type": "urn:tallystick:problem:invalid_token",
+    "title": "Unauthorized",
+    "status": 401,
+    "detail": "The token is unknown, expired or malformed.",
+    "code": "invalid_token",
+}
+
+
+@pytest.mark.parametrize(
+    ("owner", "kind", "hands"),
+    [
+        ("tenant", "client_credentials", "mouse"),
+        ("tenant", "access_token", "keyboard"),
+        ("user", "client_credentials", "keyboard"),
+        ("user", "access_token", "mouse"),
+    ],
+)
+def test_a_person_makes_a_token_that_works_until_they_delete_it(browse, server, tmp_path, owner, kind, hands):
+    name = f"Nightly export {uuid4().hex[:6]}"
+    do_the_job(browse(), server, tmp_path, name=name, owner=owner, kind=kind, hands=HANDS[hands])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_whole_job_needs_no_javascript(browse, server, tmp_path, kind):
+    page = browse(java_script_enabled=False)
+    do_the_job(page, server, tmp_path, name=f"No script {uuid4().hex[:6]}", owner="tenant", kind=kind)
+
+
+# The secret is shown this once
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("again", ["reload", "back and send"])
+def test_whoever_sends_the_form_again_sees_no_secret_and_is_offered_a_new_one(browse, signed_in, again, kind):
+    page, name = browse(storage_state=signed_in("birch")), f"Again {uuid4().hex[:6]}"
+    page.goto("/")
+    fields = make_token(page, name=name, owner="tenant", kind=kind)
+    secret = secret_of(fields)
+    if again == "reload":
+        page.reload()
+    else:
+        page.go_back()
+        page.get_by_role("button", name="Make the token").click()
+    expect(page.get_by_role("link", name="Make a new secret")).to_be_visible()
+    assert read_fields(page) == {}
+    assert secret not in page.content()
+
+    page.get_by_role("link", name="Make a new secret").click()
+    page.get_by_role("button", name="Make a new secret").click()
+    expect(page.get_by_role("heading", name="Here is your new secret")).to_be_visible()
+    renewed = read_fields(page)
+    assert renewed["token_id"] == fields["token_id"]
+    assert secret_of(renewed) != secret
+    page.goto("/")
+    expect(page.get_by_role("link", name=name, exact=True)).to_have_count(1)
+
+
+def test_the_copy_button_copies_the_secret_and_says_so(browse, server, signed_in):
+    page = browse(storage_state=signed_in("birch"), permissions=["clipboard-read", "clipboard-write"])
+    page.goto("/")
+    fields = make_token(page, name=f"Copied {uuid4().hex[:6]}", owner="tenant", kind="access_token")
+    page.get_by_role("button", name="Copy Access token").click()
+    expect(page.get_by_role("status")).to_have_text("Access token copied to the clipboard.")
+    assert page.evaluate("navigator.clipboard.readText()") == fields["access_token"]
+    stores = "JSON.stringify([localStorage, sessionStorage, document.cookie])"
+    assert fields["access_token"] not in page.evaluate(stores)
+
+
+# Every page of the job
+
+
+def open_login(page: Page) -> None:
+    page.goto("/accounts/login/")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def open_list(page: Page) -> None:
+    page.goto("/")
+    expect(page.get_by_role("table")).to_be_visible()
+
+
+def open_empty_list(page: Page) -> None:
+    page.goto("/")
+    expect(page.get_by_role("heading", name="No API tokens yet")).to_be_visible()
+
+
+def open_new(page: Page) -> None:
+    page.goto("/t/birch/tokens/new/")
+    fill_in(page, name="Any", owner="tenant", kind="access_token")
+
+
+def open_refused(page: Page) -> None:
+    page.goto("/t/birch/tokens/new/")
+    page.get_by_role("button", name="Make the token").click()
+    expect(page.get_by_role("alert")).to_contain_text("Please correct this first:")
+
+
+def open_secret(page: Page) -> dict[str, str]:
+    page.goto("/")
+    name = f"A rather long name for a token that does a thing each night {uuid4().hex[:6]}"
+    return make_token(page, name=name, owner="tenant", kind="client_credentials")
+
+
+def open_already(page: Page) -> None:
+    open_secret(page)
+    page.reload()
+    expect(page.get_by_role("heading", name="This form was sent twice")).to_be_visible()
+
+
+def open_detail(page: Page) -> None:
+    open_secret(page)
+    page.get_by_role("link", name="I have saved it").click()
+    expect(page.get_by_role("heading", name="What it may do now")).to_be_visible()
+
+
+def open_new_secret(page: Page) -> None:
+    open_detail(page)
+    page.get_by_role("link", name="New secret").click()
+    expect(page.get_by_role("heading", name="Make a new secret")).to_be_visible()
+
+
+def open_delete(page: Page) -> None:
+    open_detail(page)
+    page.get_by_role("link", name="Delete…").click()
+    expect(page.get_by_role("heading", name="Delete “")).to_be_visible()
+
+
+def open_audit(page: Page) -> None:
+    page.goto("/t/birch/audit/")
+    expect(page.get_by_role("heading", name="Audit", exact=False).first).to_be_visible()
+
+
+# (whose tenant, how to get there); cedar-staging is where no test makes a token.
+PAGES = {
+    "login": (None, open_login),
+    "list": ("birch", open_list),
+    "empty list": ("cedar-staging", open_empty_list),
+    "new": ("birch", open_new),
+    "refused form": ("birch", open_refused),
+    "secret": ("birch", open_secret),
+    "sent twice": ("birch", open_already),
+    "detail": ("birch", open_detail),
+    "new secret": ("birch", open_new_secret),
+    "delete": ("birch", open_delete),
+    "audit": ("birch", open_audit),
+}
+
+
+@pytest.fixture
+def visit(browse, signed_in, server):
+    """Opens a page of the job as somebody who is signed in where that page wants it."""
+
+    def open_page(name: str, **options) -> Page:
+        tenant, get_there = PAGES[name]
+        page = browse(**options, **({"storage_state": signed_in(tenant)} if tenant else {}))
+        if name == "list":
+            open_secret(page)
+        get_there(page)
+        return page
+
+    return open_page
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_no_accessibility_violation_in_light_and_dark(visit, name):
+    page, reports = visit(name), []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        results = Axe().run(page)
+        if results.violations_count:
+            reports.append(f"{scheme}: {results.generate_report()}")
+    assert reports == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_a_phone(visit, name):
+    page = visit(name, viewport=PHONE)
+    widths = page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth]")
+    assert widths == [PHONE["width"], PHONE["width"]], wider_than_the_screen(page)
+
+
+def wider_than_the_screen(page: Page) -> list[str]:
+    return page.evaluate(
+        """(width) => [...document.querySelectorAll("main *, header *")]
+            .filter((it) => it.getBoundingClientRect().right > width + 1)
+            .map((it) => `${it.tagName}.${it.className} ${it.textContent.trim().slice(0, 40)}`)""",
+        PHONE["width"],
+    )
