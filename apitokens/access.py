@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from uuid import UUID
 
 from django.conf import settings
@@ -18,7 +19,7 @@ from apitokens.querysets import ApiTokenQuerySet
 from audit.actors import Actor
 from audit.models import ActorKind
 from audit.services import record
-from tenants.models import Membership, Tenant
+from tenants.models import UUID_FORM, Membership, Tenant
 from tenants.policy import PermissionMissing
 from tenants.queries import grantor_of_membership
 
@@ -68,6 +69,7 @@ def of_token(live: Authenticated, request: PortalRequest) -> Principal:
     actor = Actor(
         kind=ActorKind.TOKEN,
         id=live.token.id,
+        label=live.token.name,
         on_behalf_of=owner.user_id if owner else None,
         ip=client_ip(request),
         request_id=request.request_id,
@@ -79,6 +81,7 @@ def of_token(live: Authenticated, request: PortalRequest) -> Principal:
         token=live.token,
         permissions=live.now.permissions,
         scopes=live.scopes,
+        is_narrowed=live.is_narrowed,
     )
 
 
@@ -121,15 +124,13 @@ def named_tenant(reference: str) -> Q:
     """A tenant by our id or by the vendor's own; the two can't be mistaken for each other (a constraint says so)."""
     if "\0" in reference:  # which PostgreSQL takes in no text
         return Q(pk__in=[])
-    try:
-        return Q(pk=UUID(reference))
-    except ValueError:
-        return Q(external_id=reference)
+    return Q(pk=UUID(reference)) if re.fullmatch(UUID_FORM, reference) else Q(external_id=reference)
 
 
 def find_tenant(environment_tenants: QuerySet[Tenant], reference: str) -> Tenant:
-    """Raises Http404 for one that is not among them."""
-    tenant = environment_tenants.filter(named_tenant(reference), deleted_at__isnull=True).first()
+    """Raises Http404 for one that is not among them, or in which nothing works now."""
+    working = environment_tenants.filter(suspended_at__isnull=True, deleted_at__isnull=True)
+    tenant = working.filter(named_tenant(reference)).first()
     if tenant is None:
         raise Http404
     return tenant
@@ -143,7 +144,7 @@ def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
     tokens = ApiToken.objects.filter(environment=principal.environment)
     if principal.tenant is not None:
         tokens = tokens.filter(tenant=principal.tenant)
-    if principal.token is not None and principal.token.tenant_id is None:
+    if principal.token is not None and principal.token.owner == Owner.ENVIRONMENT:
         own = Q(owner=Owner.USER)
     else:
         membership = principal.membership or (principal.token.membership if principal.token else None)

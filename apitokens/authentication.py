@@ -6,7 +6,7 @@ cost (R8). Only who presents the *correct* secret learns that its token is expir
 
 import hmac
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,9 @@ from apitokens.models import ApiToken, Kind, Secret
 from apitokens.orders import is_allowed_from
 from apitokens.policy import State
 from apitokens.querysets import ABOVE, standing
+from audit.actors import Actor
+from audit.models import ActorKind
+from audit.services import record
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -55,6 +58,7 @@ class Authenticated:
     now: policy.Effective
     audience: str
     scopes: frozenset[str] | None = None
+    is_narrowed: bool = False
 
 
 def access_token(plaintext: str, *, at: datetime, ip: str | None) -> Authenticated:
@@ -95,10 +99,32 @@ def access_jwt(text: str, *, at: datetime, ip: str | None) -> Authenticated:
         raise InvalidCredential
     live = _check(token, tenant, at, ip)
     scopes = frozenset(str(claims.get("scope", "")).split())
-    now = live.now.narrowed(scopes)
+    now, is_narrowed = live.now.narrowed(scopes), not claims.get("roles")
+    if is_narrowed:
+        now = now.without_roles(now.permissions)
     if not now.permissions:
         raise Unusable(State.POWERLESS, REASONS[State.POWERLESS])
-    return Authenticated(token=token, tenant=tenant, now=now, audience=live.audience, scopes=scopes)
+    return replace(live, tenant=tenant, now=now, scopes=scopes, is_narrowed=is_narrowed)
+
+
+def record_seen_in_address(plaintext: str, *, at: datetime, ip: str | None) -> None:
+    """If it is a live secret, an event of its token says that logs and histories may have it now: replace it."""
+    parsed = credentials.parse(plaintext)
+    if parsed is None:
+        return
+    try:
+        token = _matching(Q(token__token_id=parsed.token_id), plaintext, at)
+    except InvalidCredential:
+        return
+    record(
+        actor=Actor(kind=ActorKind.TOKEN, id=token.id, label=token.name, ip=ip),
+        verb="apitoken.secret_in_address",
+        target_kind="apitoken",
+        target_id=token.id,
+        environment_id=token.environment_id,
+        tenant_id=token.tenant_id,
+        refused_because="secret_in_address",
+    )
 
 
 def _tenant_of(claims: dict[str, Any], token: ApiToken) -> Tenant | None:

@@ -5,9 +5,11 @@ service), the grantor (shared), roles (shared). A demotion or a role edit takes 
 second sees the other's result; what is decided on is therefore read after the lock, never before.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
+
+from django.db.models import Q
 
 from apitokens import policy
 from apitokens.models import ApiToken, Kind, Owner, TokenType
@@ -82,39 +84,55 @@ def token_type_of(environment: Environment, order: Order) -> TokenType:
     if order.kind not in Kind.values:
         raise InvalidField("kind", f"Kind is one of {', '.join(Kind.values)}.")
     token_type = TokenType.objects.filter(environment=environment, owner=order.owner, kind=order.kind).first()
-    if token_type is None or not token_type.is_enabled:
+    if token_type is None:
         raise TokenTypeDisabled(order.owner, order.kind)
+    check_enabled(token_type)
     return token_type
 
 
-def check_reach(by: Principal, environment: Environment, tenant: Tenant | None) -> None:
-    """Raises OutOfReach."""
-    if by.environment != environment or (by.tenant is not None and by.tenant != tenant):
+def check_reach(by: Principal, environment: Environment, tenant: Tenant | None, *, owner: str) -> None:
+    """Raises OutOfReach; also for an environment's token in a tenant, or another one in none (R2)."""
+    is_elsewhere = by.environment != environment or (by.tenant is not None and by.tenant != tenant)
+    if is_elsewhere or (owner == Owner.ENVIRONMENT) != (tenant is None):
         raise OutOfReach
 
 
-def grantor_of(by: Principal, *, at: datetime) -> Grantor:
-    """What the one who asks holds at this moment, under shared locks on them and on their roles."""
+def check_enabled(token_type: TokenType) -> None:
+    """Raises TokenTypeDisabled."""
+    if not token_type.is_enabled:
+        raise TokenTypeDisabled(token_type.owner, token_type.kind)
+
+
+def check_still_member(membership: Membership) -> None:
+    """Asked under the lock on the membership: it may have been suspended since it was found; raises InvalidField."""
+    if not Membership.objects.active().filter(pk=membership.pk).exists():
+        raise InvalidField("user", "This person is not an active member of the tenant.")
+
+
+def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
+    """The one who asks, as they are at this moment under shared locks on them and their roles; and what they hold."""
     if by.is_system:
-        return UNLIMITED
+        return by, UNLIMITED
     if by.membership is not None:
         lock_shared(Membership.objects.filter(pk=by.membership.pk))
         lock_shared(Role.objects.filter(membership_roles__membership=by.membership))
-        return grantor_of_membership(by.membership)
+        return by, grantor_of_membership(by.membership)
     if by.token is None:
-        return POWERLESS
+        return by, POWERLESS
     lock_shared(Membership.objects.filter(api_tokens=by.token))
     lock_shared(ApiToken.objects.filter(pk=by.token.pk))
     lock_shared(Role.objects.filter(token_roles__token=by.token))
     row = ApiToken.objects.with_standing().filter(pk=by.token.pk).first()
     if row is None:
-        return POWERLESS
+        return by, POWERLESS
+    by = replace(by, token=row)
     now = policy.effective(policy.Standing.of(row))
     if policy.state(row, now, at=at) != policy.State.USABLE:
-        return POWERLESS
+        return by, POWERLESS
     if by.scopes is not None:
         now = now.narrowed(by.scopes)
-    return Grantor(level=now.level, permissions=now.permissions)
+    # A JWT that was narrowed when it was issued grants no roles, whatever the token has become since.
+    return by, Grantor(level=None if by.is_narrowed else now.level, permissions=now.permissions)
 
 
 def check_may_make(by: Principal, what: Order | ApiToken) -> None:
@@ -145,7 +163,7 @@ def decide(
         _check_carried(token_type, roles, held)
         check_roles(grantor, held.values(), strict=token_type.environment.strict_ceiling)
         everything = policy.grantor_with(held.values()).permissions
-        granted = (everything & grantable) - frozenset(grant.without)
+        granted = _less(everything, grant.without) & grantable
         if not granted:
             raise InvalidField("without" if grant.without else "roles", "Nothing would be left for it to do.")
         return Decided(through="roles", granted=granted, roles=tuple(roles))
@@ -155,14 +173,23 @@ def decide(
         if barred := set(grant.permissions) - grantable:
             raise InvalidField("permissions", f"Not for tokens of this owner: {', '.join(sorted(barred))}.")
         check_permissions(grantor, grant.permissions)
-        picked = frozenset(grant.permissions) - frozenset(grant.without)
+        picked = _less(frozenset(grant.permissions), grant.without)
         if not picked:
             raise InvalidField("without", "Nothing would be left for it to do.")
         return Decided(through="permissions", granted=picked)
+    if grant.without:
+        raise InvalidField("without", "Name the roles too, of whose permissions it shall not have these.")
     if owner != Owner.USER or membership is None:
         raise InvalidField("roles", "Choose at least one role: a token without one could do nothing.")
     check_permissions(grantor, grantor_of_membership(membership).permissions & grantable)
     return Decided(through="owner", granted=frozenset())
+
+
+def _less(permissions: frozenset[str], without: tuple[str, ...]) -> frozenset[str]:
+    """The rest; what is not among them can't be left out, and was perhaps misspelt (R11)."""
+    if missing := frozenset(without) - permissions:
+        raise InvalidField("without", f"There is nothing to leave out here: {', '.join(sorted(missing))[:200]}.")
+    return permissions - frozenset(without)
 
 
 def _resolve(names: tuple[str, ...], environment: Environment, tenant: Tenant | None) -> set[UUID]:
@@ -185,10 +212,13 @@ def _check_carried(token_type: TokenType, roles: list[Role], held: dict[UUID, He
 
 
 def check_covers(grantor: Grantor, token: ApiToken) -> None:
-    """R3 on everything that an existing token may do."""
-    standing = policy.Standing.of(token)
+    """R3 on everything that an existing token may do, with its roles as they are once they are locked."""
+    check_enabled(token.token_type)
+    lock_shared(Role.objects.filter(Q(token_roles__token=token) | Q(membership_roles__membership=token.membership_id)))
+    standing = policy.Standing.of(ApiToken.objects.with_standing().get(pk=token.pk))
     if standing.granted_through == "roles":
-        lock_shared(Role.objects.filter(token_roles__token=token))
+        roles = list(token.roles.all())
+        _check_carried(token.token_type, roles, held_roles(roles))
         check_roles(grantor, standing.roles, strict=token.environment.strict_ceiling)
     elif standing.granted_through == "permissions":
         check_permissions(grantor, standing.granted)

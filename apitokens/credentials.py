@@ -108,8 +108,8 @@ def matches(plaintext: str, stored: bytes, pepper_id: int, peppers: Mapping[int,
 
 
 def redacted(text: str) -> str:
-    """The text without anything that has the form of one of our secrets, whole or cut off: for answers and logs."""
-    return _LEAK.sub("[redacted]", text)
+    """The text as it may be said back or logged: without what has the form of a secret, and without half characters."""
+    return _LEAK.sub("[redacted]", text).encode("utf-8", "replace").decode()
 
 
 def leak_pattern(prefix: str) -> str:

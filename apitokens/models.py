@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Lower
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -138,6 +138,8 @@ class ApiToken(models.Model):
     token_id = models.CharField(max_length=12, unique=True)
     client_id = models.CharField(max_length=255, unique=True)
     name = models.CharField(max_length=100)
+    # The name as names are told apart: no case, in any script.
+    name_key = models.CharField(max_length=300, editable=False)
     description = models.CharField(max_length=1000, blank=True)
     granted_through = models.CharField(max_length=11, choices=GrantedThrough)
     granted = models.JSONField(default=list)
@@ -158,6 +160,7 @@ class ApiToken(models.Model):
     # Annotations, on rows read `with_standing` and `with_last_four` alone.
     role_rows: list[list[Any]]
     holder_rows: list[list[Any]]
+    vendor_rows: list[list[str]]
     vendor_membership_is_listed: bool
     audience: str | None
     last_four: str | None
@@ -170,11 +173,13 @@ class ApiToken(models.Model):
         ]
         constraints = [
             # Also the index that counts how many an owner holds.
-            models.UniqueConstraint("owner_id", "environment", Lower("name"), name="apitoken_name_unique_per_owner"),
+            models.UniqueConstraint(
+                fields=["owner_id", "environment", "name_key"], name="apitoken_name_unique_per_owner"
+            ),
             models.UniqueConstraint(fields=["id", "scope_id", "environment", "kind"], name="apitoken_agreement_key"),
             models.CheckConstraint(condition=Q(owner__in=Owner.values), name="apitoken_owner_known"),
             models.CheckConstraint(condition=Q(kind__in=Kind.values), name="apitoken_kind_known"),
-            models.CheckConstraint(condition=~Q(name=""), name="apitoken_has_name"),
+            models.CheckConstraint(condition=~Q(name="") & ~Q(name_key=""), name="apitoken_has_name"),
             models.CheckConstraint(
                 condition=Q(
                     owner="environment",
@@ -350,7 +355,6 @@ class SigningKey(models.Model):
     private_key_encrypted = models.BinaryField()
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     active_from = models.DateTimeField(null=True)
-    retire_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [

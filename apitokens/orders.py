@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from apitokens.models import TokenType
 
 NAME_MAX, DESCRIPTION_MAX, NETWORKS_MAX = 100, 1000, 50
+IPV4_MAPPED_BITS = 96
 CENTURY = 100 * 366 * 24 * 3600
 
 
@@ -98,6 +99,11 @@ def clean_name(text: str) -> str:
     return name
 
 
+def name_key(name: str) -> str:
+    """By which two names are the same: without case and in compatibility form, whatever the script."""
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
 def clean_description(text: str) -> str:
     """Any text, several lines of it; raises InvalidField."""
     description = unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
@@ -115,12 +121,23 @@ def clean_networks(networks: tuple[str, ...]) -> list[str]:
     clean = []
     for text in networks:
         try:
-            clean.append(str(ipaddress.ip_network(text.strip())))
+            clean.append(str(_network(text.strip())))
         except ValueError as error:
             raise InvalidField(
                 "ip_allowlist", f"{text.strip()[:60]!r} is not an address or a network like 203.0.113.0/24."
             ) from error
     return sorted(set(clean))
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """As it is compared: an IPv4 network written in IPv6 is IPv4, and a zone means nothing to another machine."""
+    network = ipaddress.ip_network(text)
+    if "%" in text:
+        raise ValueError("an address with a zone")
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < IPV4_MAPPED_BITS:
+        return network
+    return ipaddress.ip_network(f"{mapped}/{network.prefixlen - IPV4_MAPPED_BITS}")
 
 
 def is_allowed_from(ip_allowlist: list[str], address: str | None) -> bool:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tenants.models import Tenant
 
 
+# Where `role_rows` says whether a permission may be granted to tokens of that owner at all.
+GRANTABLE_COLUMN = {"environment": 4, "tenant": 5, "user": 6}
+
+
 class State(StrEnum):
     """Why a token works or does not; the first reason that holds, from the outside in."""
 
@@ -35,28 +39,33 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """One token's grant beside what its roles and, if it is personal, its owner hold now."""
+    """One token's grant beside what its roles and, if it is personal, its owner hold now.
+
+    `grantable` is what of its roles a token of this owner may have at all; `followable` what one that follows has.
+    """
 
     granted_through: str
     granted: frozenset[str]
     grantor_level: int | None
     roles: tuple[HeldRole, ...]
+    grantable: frozenset[str]
     holder: Grantor | None
     holder_roles: tuple[HeldRole, ...]
     followable: frozenset[str]
 
     @classmethod
     def of(cls, token: ApiToken) -> Standing:
-        """Reads the annotations of `with_standing`; an AttributeError without them is a mistake of the caller."""
+        """From the annotations of `with_standing`; without them it is an AttributeError."""
         holder, holder_roles = _holder(token)
         return cls(
             granted_through=token.granted_through,
             granted=frozenset(token.granted),
             grantor_level=token.grantor_level,
             roles=_roles(token.role_rows),
+            grantable=frozenset(row[3] for row in token.role_rows if row[GRANTABLE_COLUMN[token.owner]]),
             holder=holder,
             holder_roles=holder_roles,
-            followable=frozenset(row[3] for row in token.holder_rows if row[4]),
+            followable=_followable(token, holder),
         )
 
 
@@ -69,10 +78,18 @@ class Effective:
     level: int | None
 
     def narrowed(self, scopes: Collection[str]) -> Effective:
+        """What is left under the scopes; without roles and level if that is less than everything."""
         permissions = self.permissions & frozenset(scopes)
-        if permissions == self.permissions:
-            return self
+        return self if permissions == self.permissions else self.without_roles(permissions)
+
+    def without_roles(self, permissions: frozenset[str]) -> Effective:
         return Effective(permissions=permissions, roles=(), level=None)
+
+
+def _followable(token: ApiToken, holder: Grantor | None) -> frozenset[str]:
+    if holder is not None and holder.is_unlimited:
+        return frozenset(row[0] for row in token.vendor_rows)
+    return frozenset(row[3] for row in token.holder_rows if row[4])
 
 
 def _roles(rows: Iterable[list[Any]]) -> tuple[HeldRole, ...]:
@@ -114,18 +131,18 @@ def effective(standing: Standing) -> Effective:
             roles=tuple(role.key for role in standing.holder_roles),
             level=standing.holder.level if standing.holder else None,
         )
-    permissions = standing.granted
+    permissions, holder = standing.granted, standing.holder
     roles: tuple[HeldRole, ...] = ()
     if standing.granted_through == "roles":
         roles = tuple(role for role in standing.roles if _level_still_allowed(role, standing.grantor_level))
         permissions &= grantor_with(roles).permissions
-    if standing.holder is not None and not standing.holder.is_unlimited:
-        permissions &= standing.holder.permissions
-    return Effective(
-        permissions=permissions,
-        roles=tuple(role.key for role in roles) if permissions else (),
-        level=grantor_with(roles).level if permissions else None,
-    )
+    if holder is not None and not holder.is_unlimited:
+        permissions &= holder.permissions
+        roles = tuple(role for role in roles if holder.level is not None and role.level <= holder.level)
+    # Whoever reads "admin" in the claim takes it for all that an admin may do: a role that the token has in part only
+    # is not claimed, and lends no level.
+    whole = tuple(role for role in roles if permissions and role.permissions & standing.grantable <= permissions)
+    return Effective(permissions=permissions, roles=tuple(role.key for role in whole), level=grantor_with(whole).level)
 
 
 def _level_still_allowed(role: HeldRole, grantor_level: int | None) -> bool:
@@ -161,17 +178,11 @@ def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
         return State.OWNER_SUSPENDED
     if token.disabled_at:
         return State.DISABLED
-    if (end := ends_at(token)) and end <= at:
+    if token.expires_at and token.expires_at <= at:
         return State.EXPIRED
     if not now.permissions:
         return State.POWERLESS
     return State.USABLE
-
-
-def ends_at(token: ApiToken) -> datetime | None:
-    """When the token expires: at its own moment or at that of the token that made it, whichever is earlier (R13)."""
-    ends = [token.expires_at, token.parent.expires_at if token.parent else None]
-    return min((end for end in ends if end is not None), default=None)
 
 
 def generation(token: ApiToken, tenant: Tenant | None) -> int:
@@ -188,6 +199,7 @@ class RoleNotCarried(Refusal):
     """The vendor's token type does not let a token of this owner and kind carry the role."""
 
     code = "role_not_allowed"
+    field = "roles"
 
     def __init__(self, role: HeldRole) -> None:
         super().__init__(f"The role {role.name} can't be given to a token of this owner and kind.")

@@ -26,6 +26,8 @@ class Principal:
     membership: Membership | None = None
     token: ApiToken | None = None
     scopes: frozenset[str] | None = None
+    # A JWT narrowed when it was issued: it claims no roles and grants none.
+    is_narrowed: bool = False
     is_system: bool = False
     # What Django REST framework asks of a request's user.
     is_authenticated: bool = True

@@ -9,6 +9,7 @@ from django.db.models import BooleanField, CharField, Exists, F, Func, JSONField
 from tenants.models import (
     ApiIdentifier,
     MembershipRole,
+    Permission,
     RolePermission,
     VendorMembership,
     VendorMembershipEnvironment,
@@ -61,7 +62,15 @@ def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
     held = MembershipRole.objects.filter(membership=OuterRef(f"{prefix}membership"))
     return {
         "role_rows": JSONRows(
-            token_roles.values(a=F("role__key"), b=F("role__name"), c=F("role__level"), d=F("role__permissions__key"))
+            token_roles.values(
+                a=F("role__key"),
+                b=F("role__name"),
+                c=F("role__level"),
+                d=F("role__permissions__key"),
+                e=F("role__permissions__for_environment_tokens"),
+                f=F("role__permissions__for_tenant_tokens"),
+                g=F("role__permissions__for_personal_tokens"),
+            )
         ),
         "holder_rows": JSONRows(
             held.values(
@@ -71,6 +80,14 @@ def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
                 d=F("role__permissions__key"),
                 e=F("role__permissions__for_personal_tokens"),
             )
+        ),
+        # What a vendor's owner or admin holds in the environment: everything that a personal token may have.
+        "vendor_rows": JSONRows(
+            Permission.objects.filter(
+                environment=OuterRef(f"{prefix}environment"),
+                environment__vendor__memberships=OuterRef(f"{prefix}vendor_membership"),
+                for_personal_tokens=True,
+            ).values(a=F("key"))
         ),
         "vendor_membership_is_listed": Exists(
             VendorMembershipEnvironment.objects.filter(
@@ -85,7 +102,7 @@ def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
 
 
 # What a token stands under: read with it, since every answer about it depends on them.
-ABOVE = ("environment", "tenant", "token_type", "membership__user", "vendor_membership__user", "parent")
+ABOVE = ("environment", "tenant", "token_type", "membership__user", "vendor_membership__user")
 
 
 class ApiTokenQuerySet(QuerySet["ApiToken"]):
@@ -103,11 +120,7 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
         return self.not_expired(at=at).filter(self._active(), self._has_power())
 
     def not_expired(self, *, at: datetime) -> Self:
-        """Not past their own expiry, nor past that of the token that made them (R13)."""
-        return self.filter(
-            Q(expires_at__isnull=True) | Q(expires_at__gt=at),
-            Q(parent__expires_at__isnull=True) | Q(parent__expires_at__gt=at),
-        )
+        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=at))
 
     @staticmethod
     def _active() -> Q:
@@ -159,6 +172,7 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
                 )
             )
         )
+        for_personal = Permission.objects.filter(environment=OuterRef("environment"), for_personal_tokens=True)
         is_member = Q(membership__isnull=False)
         is_personal = Q(owner="user")
         return (
@@ -173,5 +187,5 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
             )
             | Q(is_covered_vendor, Q(granted_through="permissions"), ~Q(granted=[]))
             | Q(is_covered_vendor, Q(granted_through="roles"), Exists(through_roles))
-            | Q(is_covered_vendor, Q(granted_through="owner"))
+            | Q(is_covered_vendor, Q(granted_through="owner"), Exists(for_personal))
         )

@@ -11,12 +11,13 @@ from hashlib import sha256
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from apitokens import ceiling, credentials
 from apitokens.ceiling import Decided
+from apitokens.credentials import redacted
 from apitokens.models import ApiToken, ApiTokenRole, IssueNonce, Kind, Owner, Secret
-from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_description, clean_name
+from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_description, clean_name, name_key
 from apitokens.principals import Principal
 from audit.services import Detail, Refusal, record, refusals_recorded
 from tenants.models import Environment, Tenant
@@ -28,6 +29,8 @@ PERMISSION_FAMILY = {
     Owner.TENANT: "apitokens",
     Owner.USER: "personal-apitokens",
 }
+# How PostgreSQL and SQLite name it in their errors.
+NAME_CONSTRAINT = ("apitoken_name_unique_per_owner", "apitokens_apitoken.name_key")
 MARKERS = {Kind.ACCESS_TOKEN: credentials.ACCESS_TOKEN, Kind.CLIENT_CREDENTIALS: credentials.CLIENT_SECRET}
 
 
@@ -80,17 +83,20 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
     Raises a Refusal: InvalidField for what makes no sense, the ceiling's refusals (R3), QuotaReached, AlreadyIssued.
     """
     environment = by.environment
-    with _changing(by, "apitoken.issued", environment, tenant, name=order.name):
-        ceiling.check_reach(by, environment, tenant)
-        used = _claim(nonce, by)
+    with _changing(by, "apitoken.issued", environment, tenant, name=order.name, asked=_asked(order)):
+        ceiling.check_reach(by, environment, tenant, owner=order.owner)
+        used = _claim(by, nonce, "issue", tenant or environment)
         token_type = ceiling.token_type_of(environment, order)
         membership = order.membership if order.owner == Owner.USER else None
         lock(membership or tenant or environment)
-        grantor = ceiling.grantor_of(by, at=at)
+        by, grantor = ceiling.grantor_of(by, at=at)
         check_holds(grantor, f"{PERMISSION_FAMILY[Owner(order.owner)]}:create")
         ceiling.check_may_make(by, order)
+        if membership is not None:
+            ceiling.check_still_member(membership)
         decided = ceiling.decide(grantor, token_type, tenant, membership, order.grant)
         ceiling.check_quota(token_type, membership or tenant or environment, at)
+        name = clean_name(order.name)
         token = ApiToken(
             environment=environment,
             tenant=tenant,
@@ -98,7 +104,8 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
             token_type=token_type,
             owner=order.owner,
             kind=order.kind,
-            name=clean_name(order.name),
+            name=name,
+            name_key=name_key(name),
             description=clean_description(order.description),
             creator_id=by.actor.id if by.membership else None,
             parent=by.token,
@@ -127,13 +134,15 @@ def edit(
 ) -> ApiToken:
     """Change what is given and leave the rest. Widening or extending is granting and passes the same ceiling (R3)."""
     with _changing(by, "apitoken.edited", token.environment, token.tenant, token, name=name or ""):
-        token, grantor = _locked(by, token, at)
+        by, token, grantor = _locked(by, token, at)
         check_holds(grantor, _needs(token, "create"))
         if grant is not None or expiry is not None:
             ceiling.check_may_make(by, token)
+            ceiling.check_enabled(token.token_type)
         before = _snapshot(token)
         if name is not None:
             token.name = clean_name(name)
+            token.name_key = name_key(token.name)
         if description is not None:
             token.description = clean_description(description)
         if expiry is not None:
@@ -141,20 +150,25 @@ def edit(
                 raise Expired
             token.expires_at = ceiling.expiry_of(token.parent, token.token_type, expiry, at)
         if grant is not None:
+            if not grant.roles and not grant.permissions:
+                raise InvalidField("roles", "Name the roles or the permissions that it shall have.")
             decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
             token.token_roles.all().delete()
             _apply(token, decided, grantor)
         elif expiry is not None:
             ceiling.check_covers(grantor, token)
-        token.save()
-        _record(by, "apitoken.edited", token, before=before, after=_snapshot(token))
+        after = _snapshot(token)
+        if after != before:
+            token.save()
+            _record(by, "apitoken.edited", token, before=before, after=after)
+            _cap_children(by, token)
     return token
 
 
 def disable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """Stop it at once; reversible. JWTs issued until now stay dead even after it is enabled again (R5)."""
     with _changing(by, "apitoken.disabled", token.environment, token.tenant, token):
-        token, grantor = _locked(by, token, at)
+        by, token, grantor = _locked(by, token, at)
         check_holds(grantor, _needs(token, "delete"))
         if token.disabled_at is None:
             token.disabled_at = at
@@ -166,7 +180,7 @@ def disable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
 def enable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """Let it work again: granting, so whoever enables it must be able to hand out all it may do (R3)."""
     with _changing(by, "apitoken.enabled", token.environment, token.tenant, token):
-        token, grantor = _locked(by, token, at)
+        by, token, grantor = _locked(by, token, at)
         check_holds(grantor, _needs(token, "create"))
         ceiling.check_may_make(by, token)
         if token.disabled_at is not None:
@@ -180,7 +194,7 @@ def enable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
 def delete(*, by: Principal, token: ApiToken, at: datetime) -> None:
     """The row and its digests go, for good; the record keeps a tombstone (R6). Stopping a leak never needs rank."""
     with _changing(by, "apitoken.deleted", token.environment, token.tenant, token):
-        token, grantor = _locked(by, token, at)
+        by, token, grantor = _locked(by, token, at)
         check_holds(grantor, _needs(token, "delete"))
         _record(by, "apitoken.deleted", token, before=_tombstone(token))
         token.delete()
@@ -189,8 +203,8 @@ def delete(*, by: Principal, token: ApiToken, at: datetime) -> None:
 def renew_secret(*, by: Principal, token: ApiToken, at: datetime, nonce: str | None = None) -> Issued:
     """Replace the secret: the old one stops at once, the new one is returned this once. Granting (R3)."""
     with _changing(by, "apitoken.secret_renewed", token.environment, token.tenant, token):
-        used = _claim(nonce, by)
-        token, grantor = _locked(by, token, at)
+        used = _claim(by, nonce, "renew", token)
+        by, token, grantor = _locked(by, token, at)
         check_holds(grantor, _needs(token, "create"))
         ceiling.check_may_make(by, token)
         if token.owner == Owner.USER and by.membership != token.membership:
@@ -215,6 +229,7 @@ def _changing(
     token: ApiToken | None = None,
     *,
     name: str = "",
+    asked: Detail | None = None,
 ) -> Iterator[None]:
     """One transaction. What it refuses is recorded after it is rolled back (R10); of two equal names the loser is told.
 
@@ -227,12 +242,13 @@ def _changing(
         target_id=token.id if token else None,
         environment_id=environment.id,
         tenant_id=tenant.id if tenant else None,
+        asked=asked,
     )
     try:
         with recorded, transaction.atomic():
             yield
     except IntegrityError as error:
-        if "apitoken_name_unique_per_owner" in str(error):
+        if any(named in str(error) for named in NAME_CONSTRAINT):
             raise NameTaken(name.strip()) from error
         raise
 
@@ -252,12 +268,15 @@ def _record(
     )
 
 
-def _claim(nonce: str | None, by: Principal) -> IssueNonce | None:
-    """Use the nonce up, or raise AlreadyIssued. A concurrent second use waits here for the first to commit."""
+def _claim(by: Principal, nonce: str | None, act: str, on: Environment | Tenant | ApiToken) -> IssueNonce | None:
+    """Use the nonce up, or raise AlreadyIssued. A concurrent second use waits here for the first to commit.
+
+    The same word for another act, or on something else, is another nonce.
+    """
     actor_id = by.actor.id
     if not nonce or actor_id is None:
         return None
-    digest = sha256(nonce.encode()).digest()
+    digest = sha256(f"{act} {on.pk} {nonce}".encode()).digest()
     try:
         with transaction.atomic():
             return IssueNonce.objects.create(actor_id=actor_id, digest=digest)
@@ -267,20 +286,34 @@ def _claim(nonce: str | None, by: Principal) -> IssueNonce | None:
         raise AlreadyIssued(made) from error
 
 
-def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[ApiToken, Grantor]:
-    """The token as it is now, held exclusively, and the grantor; the owner first, for the one order of locks."""
-    ceiling.check_reach(by, token.environment, token.tenant)
+def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[Principal, ApiToken, Grantor]:
+    """Who asks, the token, held exclusively, and the grantor, all as they are now; in the one order of locks."""
+    if token.owner != Owner.USER or token.tenant is not None:
+        ceiling.check_reach(by, token.environment, token.tenant, owner=token.owner)
     lock(token.membership or token.tenant or token.environment)
-    grantor = ceiling.grantor_of(by, at=at)
+    by, grantor = ceiling.grantor_of(by, at=at)
     lock(token)
     now = ApiToken.objects.with_standing().filter(pk=token.pk).first()
     if now is None:
         raise Gone
-    return now, grantor
+    return by, now, grantor
 
 
 def _needs(token: ApiToken, act: str) -> str:
     return f"{PERMISSION_FAMILY[Owner(token.owner)]}:{act}"
+
+
+def _cap_children(by: Principal, token: ApiToken) -> None:
+    """What a token made, and what that made in turn, never outlives it (R13): shortening it shortens them."""
+    if token.expires_at is None:
+        return
+    later = Q(expires_at__isnull=True) | Q(expires_at__gt=token.expires_at)
+    for child in ApiToken.objects.select_for_update(of=("self",), no_key=True).filter(later, parent=token):
+        before = _snapshot(child)
+        child.expires_at = token.expires_at
+        child.save(update_fields=["expires_at"])
+        _record(by, "apitoken.edited", child, before=before, after=_snapshot(child))
+        _cap_children(by, child)
 
 
 def _name_publicly(token: ApiToken) -> None:
@@ -328,6 +361,16 @@ def _new_secret(token: ApiToken, by: Principal, at: datetime) -> str:
         created_at=at,
     )
     return minted.plaintext
+
+
+def _asked(order: Order) -> Detail:
+    return {
+        "name": redacted(order.name[:100]),
+        "owner": order.owner,
+        "kind": order.kind,
+        "roles": list(order.grant.roles),
+        "permissions": list(order.grant.permissions),
+    }
 
 
 def _snapshot(token: ApiToken, decided: Decided | None = None) -> dict[str, object]:

@@ -67,7 +67,7 @@ class AuditEvent(models.Model):
 
 
 class Person(models.Model):
-    """The name behind an actor's id, as it was last seen: the only personal data beside the record."""
+    """The name behind an actor's id, a person's or a token's, as it was last seen: no name is in the record itself."""
 
     id = models.UUIDField(primary_key=True)
     label = models.CharField(max_length=254)

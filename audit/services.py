@@ -5,7 +5,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from audit.actors import Actor
-from audit.models import ActorKind, AuditEvent, Outcome, Person
+from audit.models import AuditEvent, Outcome, Person
 
 Detail = Mapping[str, object]
 
@@ -16,6 +16,8 @@ class Refusal(Exception):
     code = "refused"
     # A mistake in what was typed is answered, not recorded.
     is_denial = True
+    # The field at fault, under the name that bodies and forms use; empty when none is.
+    field = ""
 
 
 def record(
@@ -31,7 +33,7 @@ def record(
     refused_because: str = "",
 ) -> AuditEvent:
     """Append one event (R10). Call it inside the transaction that makes the change, so that neither exists alone."""
-    if actor.kind == ActorKind.USER and actor.id and actor.label:
+    if actor.id and actor.label:
         person = Person(id=actor.id, label=actor.label[:254])
         Person.objects.bulk_create([person], update_conflicts=True, unique_fields=["id"], update_fields=["label"])
     return AuditEvent.objects.create(
@@ -62,6 +64,7 @@ def refusals_recorded(
     target_id: UUID | None,
     environment_id: UUID | None,
     tenant_id: UUID | None,
+    asked: Detail | None = None,
 ) -> Iterator[None]:
     """Record a refusal raised inside as an event of the actor, after the refused transaction is rolled back (R10).
 
@@ -78,6 +81,7 @@ def refusals_recorded(
                 target_id=target_id,
                 environment_id=environment_id,
                 tenant_id=tenant_id,
+                after=asked,
                 refused_because=refusal.code,
             )
         raise

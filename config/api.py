@@ -32,12 +32,6 @@ STATUS: dict[type[Refusal], int] = {
     services.Expired: 409,
     InvalidField: 400,
 }
-# The field that the refusal is about, under the name that bodies and forms use.
-FIELD: dict[type[Refusal], str] = {
-    RoleAboveCeiling: "roles",
-    policy.RoleNotCarried: "roles",
-    PermissionAboveCeiling: "permissions",
-}
 
 
 def status_of(refusal: Refusal) -> int:
@@ -47,8 +41,7 @@ def status_of(refusal: Refusal) -> int:
 
 def errors_of(refusal: Refusal) -> dict[str, list[str]]:
     """{field: [message]}, empty when no field is at fault."""
-    field = refusal.field if isinstance(refusal, InvalidField) else FIELD.get(type(refusal))
-    return {field: [str(refusal)]} if field else {}
+    return {refusal.field: [str(refusal)]} if refusal.field else {}
 
 
 def problem_response(error: Exception, context: dict[str, object]) -> Response | None:

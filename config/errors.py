@@ -36,7 +36,7 @@ def answer(
         return JsonResponse(problem, status=status, content_type="application/problem+json", headers=headers)
     template = f"{status}.html" if status in {400, 403, 404} else "refused.html"
     title = HTTPStatus(status).phrase
-    context = {"reason": detail, "status": status, "title": title, "permission": permission}
+    context = {"reason": "" if permission else detail, "status": status, "title": title, "permission": permission}
     return HttpResponse(render_to_string(template, context, request), status=status, headers=headers)
 
 

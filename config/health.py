@@ -4,7 +4,7 @@ import hmac
 import os
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -35,7 +35,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         checks["migrations"] = not executor.migration_plan(executor.loader.graph.leaf_nodes())
         active = SigningKey.objects.filter(state=SigningKey.State.ACTIVE).values("environment")
         checks["signing_keys"] = not Environment.objects.filter(deleted_at=None).exclude(pk__in=active).exists()
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         pass
     return JsonResponse(checks, status=200 if all(checks.values()) else 503)
 

@@ -22,8 +22,11 @@ def run(*, at: datetime | None = None) -> int:
         Session.objects.filter(expire_date__lt=at),
         CacheEntry.objects.filter(expires__lt=at),
     )
+    return sum(_erase(rows) for rows in stale)
+
+
+def _erase(rows: QuerySet[Any]) -> int:
     erased = 0
-    for rows in stale:
-        batch = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])
-        erased += rows.model.objects.filter(pk__in=batch).delete()[0]
+    while batch := list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        erased += rows.model._default_manager.filter(pk__in=batch).delete()[0]
     return erased

@@ -11,7 +11,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 
 MAKERS = {
     "secret-key": lambda: secrets.token_urlsafe(50),
@@ -19,6 +19,10 @@ MAKERS = {
     "key-encryption-keys": lambda: Fernet.generate_key().decode(),
     "metrics-token": lambda: secrets.token_urlsafe(24),
 }
+
+
+# What the column beside each digest can hold.
+LARGEST_PEPPER_NUMBER = 32_767
 
 
 class KeyMissing(Exception):
@@ -74,11 +78,23 @@ def parse_peppers(text: str) -> dict[int, bytes]:
             peppers[int(number)] = pepper
         except ValueError as error:
             raise KeyUnusable("PEPPERS must read `1:<base64url>`, comma-separated.") from error
+        if not 1 <= int(number) <= LARGEST_PEPPER_NUMBER:
+            raise KeyUnusable(f"Peppers are numbered from 1 to {LARGEST_PEPPER_NUMBER}, not {number}.")
         if len(pepper) < 32:
             raise KeyUnusable(f"Pepper {number} has {len(pepper)} bytes; it needs at least 32.")
     if not peppers:
         raise KeyUnusable("PEPPERS holds no pepper.")
     return peppers
+
+
+def parse_fernet_keys(text: str) -> list[str]:
+    """Comma-separated Fernet keys, the first of which encrypts; raises KeyUnusable."""
+    keys = [key.strip() for key in text.split(",") if key.strip()]
+    try:
+        MultiFernet([Fernet(key) for key in keys])
+    except ValueError as error:
+        raise KeyUnusable("KEY_ENCRYPTION_KEYS must be Fernet keys, comma-separated.") from error
+    return keys
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from apitokens.credentials import redacted
 _CREDENTIAL = re.compile(
     # JWTs, and whatever follows an authorization scheme
     r"(?:eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)"
+    # and the part of a one-time link that opens it
+    r"|(?:(?<=/reset/key/)[\w-]+)"
     r"|(?:(?<=[Bb]asic )[A-Za-z0-9+/=]{8,})|(?:(?<=[Bb]earer )\S{8,})"
 )
 

@@ -27,6 +27,8 @@ def request_log(get_response: GetResponse) -> GetResponse:
         began = time.perf_counter()
         response = get_response(request)
         response["X-Request-Id"] = request.request_id
+        # Whatever may be kept says so itself.
+        response.setdefault("Cache-Control", "no-store")
         logger.info(
             "request",
             extra={

@@ -3,7 +3,6 @@
 Nothing insecure starts: without its keys, or with a plain-http origin that is not this very machine, it refuses.
 """
 
-import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,9 +32,15 @@ if not _is_https and not _is_local:
 try:
     SECRET_KEY = keyfiles.read("secret-key", "SECRET_KEY", VAR_DIR)
     PEPPERS = keyfiles.parse_peppers(keyfiles.read("peppers", "PEPPERS", VAR_DIR))
-    KEY_ENCRYPTION_KEYS = keyfiles.read("key-encryption-keys", "KEY_ENCRYPTION_KEYS", VAR_DIR).split(",")
+    KEY_ENCRYPTION_KEYS = keyfiles.parse_fernet_keys(
+        keyfiles.read("key-encryption-keys", "KEY_ENCRYPTION_KEYS", VAR_DIR)
+    )
 except (keyfiles.KeyMissing, keyfiles.KeyUnusable) as error:
     raise ImproperlyConfigured(str(error)) from error
+if len(SECRET_KEY) < 50:
+    raise ImproperlyConfigured("SECRET_KEY needs at least 50 characters.")
+if DEBUG and not _is_local:
+    raise ImproperlyConfigured("DEBUG shows everything to everybody: it is for this machine alone.")
 # Without it /metrics is absent.
 try:
     METRICS_TOKEN = keyfiles.read("metrics-token", "METRICS_TOKEN", VAR_DIR)
@@ -47,6 +52,8 @@ if _is_local:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]"]
 # How many proxies in front of us append to X-Forwarded-For; 0 means that the header is not believed at all.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+if TRUSTED_PROXIES < 0:
+    raise ImproperlyConfigured("TRUSTED_PROXIES counts proxies: 0 or more.")
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -108,7 +115,12 @@ TEMPLATES = [
 if DATABASE_URL := env.str("DATABASE_URL", default=""):
     DATABASES = {"default": environ.Env.db_url_config(DATABASE_URL)}
     # A database that does not answer must become a 503 within five seconds, not a hung request.
-    DATABASES["default"]["OPTIONS"] = {"connect_timeout": 3, **DATABASES["default"].get("OPTIONS", {})}
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 3,
+        "tcp_user_timeout": 4000,
+        "options": "-c lock_timeout=4s",
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 else:
     DATABASES = {
@@ -117,8 +129,8 @@ else:
             "NAME": VAR_DIR / "db.sqlite3",
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
-                "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA busy_timeout=20000;",
+                "timeout": 4,
+                "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
             },
         }
     }
@@ -148,6 +160,7 @@ ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 
+SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_AGE = 24 * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -163,8 +176,6 @@ if _is_https:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.bool("HSTS_SUBDOMAINS", default=True)
 SECURE_REFERRER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
-CSRF_FAILURE_VIEW = "django.views.csrf.csrf_failure"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -272,6 +283,3 @@ LOGGING = {
         "django.server": {"handlers": [], "propagate": True},
     },
 }
-# Errors show neither settings nor local variables, whatever their name.
-DEFAULT_EXCEPTION_REPORTER_FILTER = "django.views.debug.SafeExceptionReporterFilter"
-os.environ.setdefault("DJANGO_RUNSERVER_HIDE_WARNING", "true")

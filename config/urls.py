@@ -1,20 +1,24 @@
 from allauth.account import views as account
 from csp.decorators import csp_update
 from django.urls import include, path, re_path
+from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from accounts.views import password_change
 from apitokens.oauth import views as oauth
 from config import health
 
 # Swagger UI writes its own styles; this page alone lets it.
-api_reference = csp_update({"style-src": "'unsafe-inline'"})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
+api_reference = require_safe(
+    csp_update({"style-src": "'unsafe-inline'"})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
+)
 
 urlpatterns = [
     path("", include("apitokens.pages.urls")),
     path("accounts/login/", account.login, name="account_login"),
     path("accounts/inactive/", account.account_inactive, name="account_inactive"),
     path("accounts/logout/", account.logout, name="account_logout"),
-    path("accounts/password/change/", account.password_change, name="account_change_password"),
+    path("accounts/password/change/", password_change, name="account_change_password"),
     path("accounts/password/reset/", account.password_reset, name="account_reset_password"),
     path("accounts/password/reset/done/", account.password_reset_done, name="account_reset_password_done"),
     re_path(

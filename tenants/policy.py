@@ -53,6 +53,7 @@ class RoleAboveCeiling(Refusal):
     """A role that the grantor may not hand out: of a higher level than theirs, or holding what they lack."""
 
     code = "role_above_ceiling"
+    field = "roles"
 
     def __init__(self, role: HeldRole, because: str) -> None:
         super().__init__(f"You can't grant the role {role.name}: {because}")
@@ -64,6 +65,7 @@ class PermissionAboveCeiling(Refusal):
     """A permission picked directly that the grantor lacks."""
 
     code = "permission_above_ceiling"
+    field = "permissions"
 
     def __init__(self, permissions: Collection[str]) -> None:
         self.permissions = sorted(permissions)

@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
 
-from tenants.models import Environment, Membership, Role, RolePermission, Tenant, VendorMembership
-from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole
+from tenants.models import Environment, Membership, Role, RolePermission, Tenant
+from tenants.policy import POWERLESS, Grantor, HeldRole
 
 
 def lock_shared(rows: QuerySet[Any]) -> None:
@@ -59,17 +59,3 @@ def grantor_of_membership(membership: Membership) -> Grantor:
     if not rows:
         return POWERLESS
     return Grantor(level=max(level for level, _ in rows), permissions=frozenset(key for _, key in rows if key))
-
-
-def grantor_of_vendor_membership(membership: VendorMembership, environment: Environment) -> Grantor:
-    """Owners and admins may grant anything of the environments they belong to; auditors grant nothing."""
-    covers = VendorMembership.objects.filter(
-        Q(in_all_environments=True) | Q(environments=environment),
-        pk=membership.pk,
-        vendor=environment.vendor_id,
-        role__in=[VendorMembership.Role.OWNER, VendorMembership.Role.ADMIN],
-        suspended_at__isnull=True,
-        ended_at__isnull=True,
-        user__is_active=True,
-    ).exists()
-    return UNLIMITED if covers else POWERLESS

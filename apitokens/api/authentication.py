@@ -55,8 +55,10 @@ class ApiAuthentication(BaseAuthentication):
     """Bearer (a JWT or an access token), Basic where the token type allows it, or the portal session with CSRF."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None] | None:
-        if any(credentials.parse(value) for values in request.GET.lists() for value in values[1]):
-            raise BadCredential(IN_ADDRESS)
+        for value in (value for _, values in request.GET.lists() for value in values):
+            if credentials.parse(value) or (value.startswith("eyJ") and jwts.looks_like_jwt(value)):
+                authentication.record_seen_in_address(value, at=timezone.now(), ip=client_ip(request._request))
+                raise BadCredential(IN_ADDRESS)
         header = request.headers.get("Authorization")
         if header is None:
             return self._session(request)

@@ -96,6 +96,7 @@ def _order(data: TokenInput, principal: Principal) -> Order:
 
 def _named_member(principal: Principal, user_id: UUID | None) -> Membership:
     """The person a personal token is made for by a token; the service decides whether it may."""
+    access.require(principal, "personal-apitokens:create")
     found = Membership.objects.active().select_related("tenant", "environment", "user")
     membership = found.filter(tenant=principal.tenant, user=user_id).first() if user_id else None
     if membership is None:
@@ -142,15 +143,15 @@ class Tokens(APIView):
     @extend_schema(responses=TokenOutput(many=True), parameters=[TENANT, OWNER, USABLE], operation_id="tokens_list")
     def get(self, request: ApiRequest) -> Response:
         """The tokens you may see, newest first, a page at a time."""
-        wants_environment = request.GET.get("owner") == Owner.ENVIRONMENT
+        owner = request.GET.get("owner")
+        if owner is not None and owner not in Owner.values:
+            raise InvalidField("owner", f"Owner is one of {', '.join(Owner.values)}.")
         principal = principal_of(request, request.GET.get("tenant"))
-        if principal.tenant is None and not wants_environment:
+        if principal.tenant is None and owner != Owner.ENVIRONMENT:
             raise TenantMissing
-        access.require(principal, "environment-tokens:read" if wants_environment else "apitokens:read")
+        access.require(principal, f"{services.PERMISSION_FAMILY[Owner(owner or Owner.TENANT)]}:read")
         tokens = access.visible_tokens(principal)
-        if owner := request.GET.get("owner"):
-            if owner not in Owner.values:
-                raise InvalidField("owner", f"Owner is one of {', '.join(Owner.values)}.")
+        if owner is not None:
             tokens = tokens.filter(owner=owner)
         if request.GET.get("usable") == "true":
             tokens = tokens.usable(at=timezone.now())

@@ -1,6 +1,5 @@
 import django.db.models.deletion
 import django.db.models.functions.comparison
-import django.db.models.functions.text
 import django.utils.timezone
 import uuid_utils.compat
 from django.conf import settings
@@ -14,7 +13,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("accounts", "__first__"),
-        ("tenants", "0001_initial"),
+        ("tenants", "0002_slugs_claimed_for_ever"),
     ]
 
     operations = [
@@ -64,7 +63,6 @@ class Migration(migrations.Migration):
                 ("private_key_encrypted", models.BinaryField()),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("active_from", models.DateTimeField(null=True)),
-                ("retire_at", models.DateTimeField(null=True)),
                 (
                     "environment",
                     models.ForeignKey(
@@ -244,6 +242,7 @@ class Migration(migrations.Migration):
                 ("token_id", models.CharField(max_length=12, unique=True)),
                 ("client_id", models.CharField(max_length=255, unique=True)),
                 ("name", models.CharField(max_length=100)),
+                ("name_key", models.CharField(editable=False, max_length=300)),
                 ("description", models.CharField(blank=True, max_length=1000)),
                 (
                     "granted_through",
@@ -361,10 +360,7 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(
-                        models.F("owner_id"),
-                        models.F("environment"),
-                        django.db.models.functions.text.Lower("name"),
-                        name="apitoken_name_unique_per_owner",
+                        fields=("owner_id", "environment", "name_key"), name="apitoken_name_unique_per_owner"
                     ),
                     models.UniqueConstraint(
                         fields=("id", "scope_id", "environment", "kind"), name="apitoken_agreement_key"
@@ -377,7 +373,12 @@ class Migration(migrations.Migration):
                         condition=models.Q(("kind__in", ["client_credentials", "access_token"])),
                         name="apitoken_kind_known",
                     ),
-                    models.CheckConstraint(condition=models.Q(("name", ""), _negated=True), name="apitoken_has_name"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("name", ""), _negated=True), models.Q(("name_key", ""), _negated=True)
+                        ),
+                        name="apitoken_has_name",
+                    ),
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(

@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils import timezone
+from django.utils.cache import get_conditional_response
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from oauthlib.common import Request
@@ -15,7 +16,7 @@ from oauthlib.oauth2.rfc6749 import errors
 
 from apitokens import jwts, keyring
 from apitokens.access import client_ip, find_tenant
-from apitokens.credentials import redacted
+from apitokens.credentials import leak_pattern, redacted
 from apitokens.metrics import GRANTS
 from apitokens.oauth.validator import ClientValidator
 from tenants.models import Environment, Tenant
@@ -54,7 +55,7 @@ def _bound_tenant(request: Request) -> Tenant | None:
     token, reference = request.live.token, getattr(request, "tenant", None)
     if not reference:
         return token.tenant
-    allowed = Tenant.objects.filter(environment=token.environment_id, suspended_at__isnull=True)
+    allowed = Tenant.objects.filter(environment=token.environment_id)
     if token.tenant_id is not None:
         allowed = allowed.filter(pk=token.tenant_id)
     try:
@@ -80,7 +81,7 @@ def _checked(request: HttpRequest) -> Request:
         raise errors.InvalidRequestError(description=f"Repeated parameter: {', '.join(repeated)}.")
     headers = {"authorization": request.headers.get("Authorization", ""), "client-ip": client_ip(request)}
     # RFC 6749 section 3.2: unknown parameters are ignored, and one without a value is as good as not sent.
-    known = [(name, value) for name, value in pairs if name in ONCE and value]
+    known = [(name, value) for name, value in pairs if name in ONCE and value.strip()]
     asked = Request(request.path, http_method="POST", body=known, headers=headers)
     asked.scopes = (asked.scope or "").split()
     return asked
@@ -108,12 +109,14 @@ def _answer(body: dict[str, object], status: int, headers: dict[str, str]) -> Ht
     return JsonResponse(body, status=status, headers={"Cache-Control": "no-store", "Pragma": "no-cache", **kept})
 
 
+@csrf_exempt
 @require_safe
 def jwks(request: HttpRequest, environment: str) -> HttpResponseBase:
     """The public keys by which anyone verifies this environment's JWTs; served also while it is suspended."""
     return _document(request, keyring.jwks(_environment(environment)))
 
 
+@csrf_exempt
 @require_safe
 def metadata(request: HttpRequest, environment: str) -> HttpResponseBase:
     """Authorization server metadata (RFC 8414 section 2), of what is served and nothing else."""
@@ -128,6 +131,7 @@ def metadata(request: HttpRequest, environment: str) -> HttpResponseBase:
             "grant_types_supported": ["client_credentials"],
             "response_types_supported": [],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "secret_pattern": leak_pattern(found.token_prefix),
             "scopes_supported": list(found.permissions.order_by("key").values_list("key", flat=True)),
         },
     )
@@ -144,6 +148,5 @@ def _document(request: HttpRequest, document: Mapping[str, object]) -> HttpRespo
     body = json.dumps(document).encode()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": f"public, max-age={JWKS_MAX_AGE}", "Access-Control-Allow-Origin": "*"}
-    if request.headers.get("If-None-Match") == etag:
-        return HttpResponseNotModified(headers=headers)
-    return HttpResponse(body, content_type="application/json", headers=headers)
+    document_response = HttpResponse(body, content_type="application/json", headers=headers)
+    return get_conditional_response(request, etag=etag, response=document_response) or document_response

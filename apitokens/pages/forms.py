@@ -8,11 +8,12 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from apitokens.models import DAY, Kind, Owner, TokenType
-from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, InvalidField, Order
+from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, Order
+from apitokens.pages.words import in_words
 from apitokens.principals import MemberPrincipal
 from apitokens.setup import BUILT_IN
 from audit.services import Refusal
-from tenants.policy import RoleAboveCeiling, why_not
+from tenants.policy import why_not
 from tenants.queries import available_roles, grantor_of_membership, held_roles
 
 NEVER = "never"
@@ -89,10 +90,7 @@ class TokenNaming(forms.Form):
 
     def add_refusal(self, refusal: Refusal) -> None:
         """Put the service's answer at the field it is about."""
-        field = refusal.field if isinstance(refusal, InvalidField) else None
-        if isinstance(refusal, RoleAboveCeiling) or refusal.code == "role_not_allowed":
-            field = "roles"
-        self.add_error(field if field in self.fields else None, str(refusal))
+        self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
 
 
 class TokenForm(NonceForm, TokenNaming):
@@ -151,9 +149,7 @@ class TokenForm(NonceForm, TokenNaming):
         presets = [(str(seconds), label) for seconds, label in PRESETS if limit is None or seconds <= limit]
         if any(cell.may_never_expire for cell in types):
             presets.append((NEVER, _("Never")))
-        default = next((cell.default_lifetime for cell in types if cell.default_lifetime), None)
-        words = _("By default, after %(days)s days") % {"days": default // DAY} if default else _("By default, never")
-        self.fields["expires_in"].choices = [("", words), *presets]
+        self.fields["expires_in"].choices = [("", _default_words({cell.default_lifetime for cell in types})), *presets]
 
     def _offer_roles(self):
         principal = self.principal
@@ -203,6 +199,16 @@ class TokenForm(NonceForm, TokenNaming):
             ip_allowlist=tuple(line for line in data["ip_allowlist"].splitlines() if line.strip()),
             membership=self.principal.membership,
         )
+
+
+def _default_words(lifetimes: set[int | None]) -> str:
+    """What happens when nothing is chosen, if that is the same for every kind and owner on offer."""
+    if len(lifetimes) != 1:
+        return str(_("The default of its kind"))
+    lifetime = lifetimes.pop()
+    if lifetime is None:
+        return str(_("By default, never"))
+    return str(_("By default, after %(time)s") % {"time": in_words(lifetime)})
 
 
 def _in_short(permissions: Iterable[str]) -> str:

@@ -37,6 +37,7 @@ VERBS = {
     "apitoken.enabled": gettext_lazy("Enabled the token"),
     "apitoken.deleted": gettext_lazy("Deleted the token"),
     "apitoken.secret_renewed": gettext_lazy("Made a new secret"),
+    "apitoken.secret_in_address": gettext_lazy("Sent its secret in an address: replace it"),
     "access.denied": gettext_lazy("Asked for what needs a permission"),
     "tenant.created": gettext_lazy("Created the tenant"),
     "environment.created": gettext_lazy("Created the environment"),

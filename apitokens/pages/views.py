@@ -20,10 +20,12 @@ from rest_framework.request import Request
 from apitokens import access, policy, services
 from apitokens.access import PortalRequest
 from apitokens.models import Kind, Owner
+from apitokens.orders import Order, name_key
 from apitokens.pages.connect import save_commands, snippets
 from apitokens.pages.doors import tenant_page
 from apitokens.pages.forms import NonceForm, TokenForm, TokenNaming
 from apitokens.pages.rows import TokenRow, event_rows
+from apitokens.pages.words import in_words
 from apitokens.paging import EventPages, TimePages, TokenPages
 from apitokens.principals import MemberPrincipal
 from audit.models import AuditEvent
@@ -72,11 +74,12 @@ def token_new(request: PortalRequest, principal: MemberPrincipal) -> HttpRespons
     form = TokenForm(request.POST if request.method == "POST" else None, principal=principal)
     taken = None
     if form.is_valid():
+        order = form.order()
         try:
             issued = services.issue(
                 by=principal,
                 tenant=principal.tenant,
-                order=form.order(),
+                order=order,
                 at=timezone.now(),
                 nonce=form.cleaned_data["nonce"],
             )
@@ -84,7 +87,7 @@ def token_new(request: PortalRequest, principal: MemberPrincipal) -> HttpRespons
             return _already(request, principal, refusal)
         except services.NameTaken as refusal:
             form.add_refusal(refusal)
-            taken = _named(principal, form.order())
+            taken = _named(principal, order)
         except Refusal as refusal:
             form.add_refusal(refusal)
         else:
@@ -116,6 +119,7 @@ def token(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> 
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_edit(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     found = access.open_token(principal, token_id)
+    access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:create")
     initial = {"name": found.name, "description": found.description}
     form = TokenNaming(request.POST if request.method == "POST" else None, initial=initial)
     if form.is_valid():
@@ -155,11 +159,10 @@ def token_delete(request: PortalRequest, principal: MemberPrincipal, token_id: s
         services.delete(by=principal, token=found, at=timezone.now())
         messages.success(request, _("The token was deleted."))
         return redirect("portal:tokens", principal.tenant.slug)
+    access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:delete")
     row = TokenRow(found, principal, timezone.now())
-    if not row.can_delete:
-        access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:delete")
     is_client = found.kind == Kind.CLIENT_CREDENTIALS
-    context = {"token": row, "jwt_lifetime": _duration(found.token_type.jwt_lifetime) if is_client else ""}
+    context = {"token": row, "jwt_lifetime": in_words(found.token_type.jwt_lifetime) if is_client else ""}
     return render(request, "portal/tokens/delete.html", context)
 
 
@@ -167,6 +170,7 @@ def token_delete(request: PortalRequest, principal: MemberPrincipal, token_id: s
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_new_secret(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     found = access.open_token(principal, token_id)
+    access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:create")
     form = NonceForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
@@ -207,7 +211,7 @@ def _may_create(principal: MemberPrincipal) -> bool:
 
 def _named(principal: MemberPrincipal, order: Order) -> TokenRow | None:
     """The token that has the name: perhaps the one that this person has just made, with a form sent twice."""
-    named = access.visible_tokens(principal).filter(owner=order.owner, name__iexact=order.name.strip())
+    named = access.visible_tokens(principal).filter(owner=order.owner, name_key=name_key(order.name.strip()))
     found = named.with_standing().with_last_four().first()
     return TokenRow(found, principal, timezone.now()) if found else None
 
@@ -253,7 +257,7 @@ def _facts(row: TokenRow) -> list[tuple[str, str]]:
     ]
     if found.kind == Kind.CLIENT_CREDENTIALS:
         facts.append((_("Client id"), found.client_id))
-        facts.append((_("Its JWTs live for"), _duration(found.token_type.jwt_lifetime)))
+        facts.append((_("Its JWTs live for"), in_words(found.token_type.jwt_lifetime)))
     return [
         *facts,
         (_("Secret ends in"), row.last_four),
@@ -266,15 +270,3 @@ def _facts(row: TokenRow) -> list[tuple[str, str]]:
 
 def _moment(at: datetime) -> str:
     return date_format(at, "j M Y, H:i") + " UTC"
-
-
-def _duration(seconds: int) -> str:
-    """Whole days, hours or minutes, in words."""
-    for size, one, many in (
-        (86_400, _("1 day"), _("%d days")),
-        (3_600, _("1 hour"), _("%d hours")),
-        (60, _("1 minute"), _("%d minutes")),
-    ):
-        if seconds >= size and seconds % size == 0:
-            return one if seconds == size else many % (seconds // size)
-    return _("%d seconds") % seconds

@@ -8,9 +8,12 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from accounts.models import User
+from apitokens import principals, services
+from apitokens.models import Kind, Owner
+from apitokens.orders import Expiry, Grant, Order
 from apitokens.setup import create_environment
 from audit.actors import SYSTEM
-from tenants.models import Vendor, VendorMembership
+from tenants.models import Environment, Vendor, VendorMembership
 
 
 class Command(BaseCommand):
@@ -20,6 +23,9 @@ class Command(BaseCommand):
         parser.add_argument("--vendor", required=True, help="the vendor's name, as people know it")
         parser.add_argument("--owner", required=True, help="e-mail of the vendor's owner, who will sign in with it")
         parser.add_argument("--environment", default="Production", help="name of the first environment")
+        parser.add_argument(
+            "--with-token", action="store_true", help="also make an access token for the vendor's backend"
+        )
         parser.add_argument("--audience", required=True, help="URI of the vendor's API: the `aud` of its JWTs")
 
     @transaction.atomic
@@ -44,6 +50,20 @@ class Command(BaseCommand):
         VendorMembership.objects.create(vendor=vendor, user=owner, role=VendorMembership.Role.OWNER)
         self.stdout.write(f"Issuer: {environment.issuer}")
         self.stdout.write(f"{owner.email} chooses a password here, once: {one_time_link(owner)}")
+        if options["with_token"]:
+            self.stdout.write(f"The backend's access token, shown this once: {backend_token(environment)}")
+
+
+def backend_token(environment: Environment) -> str:
+    """The API's first caller, with the role that holds everything; it makes all the others."""
+    order = Order(
+        owner=Owner.ENVIRONMENT,
+        kind=Kind.ACCESS_TOKEN,
+        name="Backend",
+        grant=Grant(roles=("backend",)),
+        expiry=Expiry(never=True),
+    )
+    return services.issue(by=principals.system(environment), tenant=None, order=order, at=timezone.now()).plaintext
 
 
 def one_time_link(user: User) -> str:

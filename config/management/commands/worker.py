@@ -3,7 +3,7 @@ import signal
 import threading
 
 from django.core.management.base import BaseCommand
-from django.db import OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 
 from config import housekeeping
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
             try:
                 erased = housekeeping.run()
                 logger.debug("housekeeping erased %s rows", erased)
-            except OperationalError as error:
+            except (OperationalError, InterfaceError) as error:
                 logger.warning("housekeeping waits: the database does not answer (%s)", type(error).__name__)
             if options["once"]:
                 return
