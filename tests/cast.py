@@ -10,6 +10,7 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -22,7 +23,7 @@ from audit.models import ActorKind
 from config.demo import PERMISSIONS
 from tenants.models import Environment, Membership, Permission, Role, Tenant
 from tenants.queries import grantor_of_membership
-from tests.factories import EnvironmentFactory, MembershipFactory, TenantFactory, VendorFactory
+from tests.factories import EnvironmentFactory, MembershipFactory, TenantFactory
 
 ROLES = ("viewer", "member", "admin", "owner")
 
@@ -87,9 +88,7 @@ class House:
     def issue_for_environment(self, **asked: object) -> services.Issued:
         """An environment-owned token made by the system."""
         order = _order({"owner": Owner.ENVIRONMENT, "roles": ["backend"], **asked}, None)
-        return services.issue(
-            by=principals.system(self.environment), tenant=None, order=order, at=timezone.now()
-        )
+        return services.issue(by=principals.system(self.environment), tenant=None, order=order, at=timezone.now())
 
 
 def shown(response) -> dict[str, str]:
@@ -134,6 +133,17 @@ def make_house(environment: Environment, name: str) -> House:
 
 def tokens() -> list[ApiToken]:
     return list(ApiToken.objects.order_by("created_at"))
+
+
+def everything_stored(*, but: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """Every row of every table, as text: for tests about what must not have changed, or must be nowhere."""
+    stored = {}
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            if table not in but:
+                cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608 -- the database's own
+                stored[table] = sorted(repr(row) for row in cursor.fetchall())
+    return stored
 
 
 def _json(body: object) -> str:

@@ -4,11 +4,11 @@ Tokens are not made here but by the service or over HTTP, so that every test has
 """
 
 import factory
+from django.utils import timezone
 
 from accounts.models import User
 from apitokens.setup import create_environment, create_tenant
 from audit.actors import SYSTEM
-from django.utils import timezone
 from tenants.models import Environment, Membership, Permission, Role, Tenant, Vendor, VendorMembership
 
 

@@ -19,7 +19,7 @@ from rest_framework.request import Request
 
 from apitokens import access, policy, services
 from apitokens.access import PortalRequest
-from apitokens.models import Kind, Owner
+from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import Order, name_key
 from apitokens.pages.connect import save_commands, snippets
 from apitokens.pages.doors import tenant_page
@@ -119,7 +119,7 @@ def token(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> 
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_edit(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     found = access.open_token(principal, token_id)
-    access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:create")
+    _show_form_to(request, principal, found, "create")
     initial = {"name": found.name, "description": found.description}
     form = TokenNaming(request.POST if request.method == "POST" else None, initial=initial)
     if form.is_valid():
@@ -159,7 +159,7 @@ def token_delete(request: PortalRequest, principal: MemberPrincipal, token_id: s
         services.delete(by=principal, token=found, at=timezone.now())
         messages.success(request, _("The token was deleted."))
         return redirect("portal:tokens", principal.tenant.slug)
-    access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:delete")
+    _show_form_to(request, principal, found, "delete")
     row = TokenRow(found, principal, timezone.now())
     is_client = found.kind == Kind.CLIENT_CREDENTIALS
     context = {"token": row, "jwt_lifetime": in_words(found.token_type.jwt_lifetime) if is_client else ""}
@@ -170,7 +170,7 @@ def token_delete(request: PortalRequest, principal: MemberPrincipal, token_id: s
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_new_secret(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> HttpResponse:
     found = access.open_token(principal, token_id)
-    access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:create")
+    _show_form_to(request, principal, found, "create")
     form = NonceForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
@@ -203,6 +203,12 @@ def _page(pages: TimePages, rows: QuerySet[Any], request: PortalRequest) -> list
         return pages.paginate_queryset(rows, Request(request)) or []
     except NotFound as error:
         raise Http404 from error
+
+
+def _show_form_to(request: PortalRequest, principal: MemberPrincipal, found: ApiToken, act: str) -> None:
+    """A form is shown to who may send it; whether what is sent may be done is the service's to say, and to record."""
+    if request.method != "POST":
+        access.require(principal, f"{services.PERMISSION_FAMILY[Owner(found.owner)]}:{act}")
 
 
 def _may_create(principal: MemberPrincipal) -> bool:

@@ -1,0 +1,274 @@
+"""R2: somebody else's tenant is 404 at every door, byte for byte the answer for one that never existed.
+
+The doors are read from Django's own URL map, so that a new address is either walked here or named as public.
+"""
+
+import json
+import re
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, get_resolver
+
+from apitokens.models import ApiToken, TokenType
+from audit.models import AuditEvent
+from tests.cast import basic, bearer, everything_stored, grant
+
+VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+NEW = {"name": "New", "kind": "access_token", "roles": ["viewer"]}
+# verb, address, body, what its owner is answered. In this order they all succeed on one token.
+PAGES = [
+    ("GET", "t/<slug:slug>/tokens/", {}, 200),
+    ("GET", "t/<slug:slug>/tokens/new/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/new/", {**NEW, "owner": "tenant"}, 200),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/", {}, 200),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/edit/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/edit/", {"name": "Renamed"}, 302),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/disable/", {}, 302),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/enable/", {}, 302),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/new-secret/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/new-secret/", {}, 200),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/delete/", {}, 200),
+    ("GET", "t/<slug:slug>/audit/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/delete/", {}, 302),
+]
+API = [
+    ("GET", "api/v1/tokens", None, 200),
+    ("HEAD", "api/v1/tokens", None, 200),
+    ("POST", "api/v1/tokens", NEW, 201),
+    ("GET", "api/v1/tokens/<str:token_id>", None, 200),
+    ("HEAD", "api/v1/tokens/<str:token_id>", None, 200),
+    ("PATCH", "api/v1/tokens/<str:token_id>", {"name": "Renamed"}, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/disable", None, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/enable", None, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/secret", None, 201),
+    ("DELETE", "api/v1/tokens/<str:token_id>", None, 204),
+]
+# About whoever asks, and no id of anybody's in the address.
+OWN = {"", "api/v1/token/self", "accounts/password/change/", "accounts/logout/"}
+PUBLIC = {
+    "accounts/login/", "accounts/inactive/", "accounts/password/reset/", "accounts/password/reset/done/",
+    "accounts/password/reset/key/<uidb36>-<key>/", "accounts/password/reset/key/done/", "oauth2/token",
+    "e/<slug:environment>/jwks.json", "e/<slug:environment>/.well-known/oauth-authorization-server",
+    ".well-known/oauth-authorization-server/e/<slug:environment>", "api/schema/", "api/docs/",
+    "healthz", "readyz", "metrics",
+}  # fmt: skip
+
+
+def routes(patterns=None, before=""):
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLPattern):
+            yield re.sub(r"\(\?P(<\w+>)[^)]*\)", r"\1", route).strip("^$")
+        else:
+            yield from routes(pattern.url_patterns, route)
+
+
+def test_every_address_is_walked_or_named_as_public():
+    walked = {route for _, route, _, _ in [*PAGES, *API]}
+    assert sorted(routes()) == sorted([*walked, *OWN, *PUBLIC])
+
+
+@pytest.fixture
+def doors(world):
+    """A token in Acme and one in Globex; every type may make tokens, so that only the tenant stands in the way."""
+    TokenType.objects.update(may_make_tokens=True)
+    world.token = {house.tenant.slug: house.issue("admin").token for house in (world.acme, world.globex)}
+    return world
+
+
+def _ids(doors, house):
+    return {
+        "slug": house.tenant.slug,
+        "tenant": str(house.tenant.id),
+        "external": house.tenant.external_id,
+        "token_id": doors.token[house.tenant.slug].token_id,
+    }
+
+
+def _never():
+    return {"slug": "never", "tenant": str(uuid4()), "external": "never", "token_id": "0" * 12}
+
+
+def _signed_in(house):
+    browser = house.browser("admin")
+    house.form(browser)
+    csrf = {"X-CSRFToken": browser.cookies["csrftoken"].value}
+
+    def call(verb, path, body, **asked):
+        return browser.generic(verb, path, headers=csrf, **asked, **_encoded(path, body))
+
+    return call
+
+
+def _machine(headers):
+    return lambda verb, path, body, **asked: Client().generic(
+        verb, path, headers=headers, **asked, **_encoded(path, body)
+    )
+
+
+def _encoded(path, body):
+    if path.startswith("/api/"):
+        return {"data": json.dumps(body or {}), "content_type": "application/json"}
+    return {"data": urlencode(body or {}, doseq=True), "content_type": "application/x-www-form-urlencoded"}
+
+
+def _tenant_access_token(doors, house):
+    return _machine(bearer(house.issue("admin", name="Caller", roles=["admin"]).plaintext))
+
+
+def _tenant_jwt(doors, house):
+    client = house.issue("admin", name="Caller", kind="client_credentials", roles=["admin"])
+    return _machine(bearer(grant(Client(), client).json()["access_token"]))
+
+
+def _personal_token(doors, house):
+    return _machine(bearer(house.issue("admin", name="Caller", owner="user").plaintext))
+
+
+def _environment_token(doors, house):
+    """Acme's side is that of the other environment: it has a tenant of the same name, not the same tenant."""
+    house = doors.acme_staging if house is doors.acme else house
+    return _machine(bearer(house.issue_for_environment(kind="access_token").plaintext))
+
+
+def _environment_basic(doors, house):
+    house = doors.acme_staging if house is doors.acme else house
+    client = house.issue_for_environment(kind="client_credentials")
+    return _machine(basic(client.token.client_id, client.plaintext))
+
+
+def _environment_jwt_bound_to_the_tenant(doors, house):
+    client = house.issue_for_environment(kind="client_credentials", name=f"For {house.tenant.name}")
+    return _machine(bearer(grant(Client(), client, tenant=str(house.tenant.id)).json()["access_token"]))
+
+
+def _session(doors, house):
+    return _signed_in(house)
+
+
+CALLERS = [
+    _session, _tenant_access_token, _tenant_jwt, _personal_token, _environment_token, _environment_basic,
+    _environment_jwt_bound_to_the_tenant,
+]  # fmt: skip
+
+
+def _address(route, ids, named_by=""):
+    path = "/" + re.sub(r"<\w+:(\w+)>", lambda found: ids[found[1]], route)
+    return f"{path}?tenant={ids[named_by]}" if named_by else path
+
+
+def _answer(response):
+    """All that a stranger sees, without what is new in every answer."""
+    body = re.sub(rb'(name="(?:csrfmiddlewaretoken|nonce)" value=)"[^"]+"', rb"\1", response.content)
+    headers = {name: value for name, value in response.headers.items() if name != "X-Request-Id"}
+    return response.status_code, headers, body
+
+
+def _assert_like_never(call, verb, route, body, status, foreign, named_by=""):
+    stranger, nobody = (call(verb, _address(route, ids, named_by), body) for ids in (foreign, {**foreign, **_never()}))
+    assert stranger.status_code == status, (verb, route, stranger.content)
+    assert _answer(stranger) == _answer(nobody), (verb, route)
+
+
+@pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: caller.__name__.strip("_"))
+@pytest.mark.parametrize("named_by", ["tenant", "external"])
+def test_in_the_api_another_tenant_is_like_one_that_never_was(doors, caller, named_by):
+    call, foreign = caller(doors, doors.acme), _ids(doors, doors.globex)
+    served = {(verb, route): body for verb, route, body, _ in API}
+    before = everything_stored(but=("django_session",))
+    for route in {route for _, route, _, _ in API}:
+        for verb in VERBS:
+            unserved = 200 if verb == "OPTIONS" else 405
+            status = 404 if (verb, route) in served else unserved
+            _assert_like_never(call, verb, route, served.get((verb, route)), status, foreign, named_by)
+    assert everything_stored(but=("django_session",)) == before
+
+
+@pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: caller.__name__.strip("_"))
+def test_in_the_api_another_tenants_token_is_like_one_that_never_was(doors, caller):
+    """With no tenant named, or with one's own."""
+    call, foreign = caller(doors, doors.acme), _ids(doors, doors.globex)
+    own = doors.acme_staging if caller.__name__.startswith("_environment_") else doors.acme
+    own = doors.acme if caller is _environment_jwt_bound_to_the_tenant else own
+    before = everything_stored(but=("django_session",))
+    for verb, route, body, _ in API:
+        if "token_id" in route:
+            _assert_like_never(call, verb, route, body, 404, foreign)
+            theirs = {**foreign, "tenant": str(own.tenant.id)}
+            answers = [
+                call(verb, _address(route, {**theirs, "token_id": token_id}, "tenant"), body)
+                for token_id in (foreign["token_id"], "0" * 12)
+            ]
+            assert [answer.status_code for answer in answers] == [404, 404], (verb, route)
+            assert _answer(answers[0]) == _answer(answers[1])
+    assert everything_stored(but=("django_session",)) == before
+
+
+@pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: caller.__name__.strip("_"))
+def test_in_the_api_another_tenant_named_in_the_body_is_like_one_that_never_was(doors, caller):
+    call, foreign = caller(doors, doors.acme), _ids(doors, doors.globex)
+    before = everything_stored(but=("django_session",))
+    for named_by in ("tenant", "external"):
+        stranger, nobody = (
+            call("POST", "/api/v1/tokens", {**NEW, "tenant": ids[named_by]}) for ids in (foreign, _never())
+        )
+        assert stranger.status_code == 404
+        assert _answer(stranger) == _answer(nobody)
+    assert everything_stored(but=("django_session",)) == before
+
+
+@pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: caller.__name__.strip("_"))
+@pytest.mark.parametrize("named_by", ["tenant", "external"])
+def test_in_the_api_the_same_calls_of_its_owner_succeed(doors, caller, named_by):
+    call, own = caller(doors, doors.globex), _ids(doors, doors.globex)
+    for verb, route, body, status in API:
+        answer = call(verb, _address(route, own, named_by), body)
+        assert answer.status_code == status, (verb, route, answer.content)
+    named = call("POST", "/api/v1/tokens", {**NEW, "name": "Another", "tenant": own[named_by]})
+    assert (named.status_code, named.json()["tenant"]) == (201, own["tenant"])
+
+
+def test_on_the_pages_another_tenant_is_like_one_that_never_was(doors):
+    call, foreign = _signed_in(doors.acme), _ids(doors, doors.globex)
+    bodies = {(verb, route): body for verb, route, body, _ in PAGES}
+    before = everything_stored(but=("django_session",))
+    for route in {route for _, route, _, _ in PAGES}:
+        for verb in VERBS:
+            _assert_like_never(call, verb, route, bodies.get((verb, route)), 404, foreign)
+    assert everything_stored(but=("django_session",)) == before
+
+
+def test_on_the_pages_another_tenants_token_is_like_one_that_never_was(doors):
+    call, own = _signed_in(doors.acme), _ids(doors, doors.acme)
+    theirs = {**own, "token_id": doors.token[doors.globex.tenant.slug].token_id}
+    before = everything_stored(but=("django_session",))
+    for verb, route, body, _ in PAGES:
+        if "token_id" in route:
+            stranger, nobody = (
+                call(verb, _address(route, ids), body) for ids in (theirs, {**own, "token_id": "0" * 12})
+            )
+            assert stranger.status_code == 404
+            assert _answer(stranger) == _answer(nobody)
+    assert everything_stored(but=("django_session",)) == before
+
+
+def test_on_the_pages_the_same_calls_of_its_owner_succeed(doors):
+    call, own = _signed_in(doors.globex), _ids(doors, doors.globex)
+    for verb, route, body, status in PAGES:
+        answer = call(verb, _address(route, own), body)
+        assert answer.status_code == status, (verb, route)
+    assert not ApiToken.objects.filter(token_id=own["token_id"]).exists()
+    assert AuditEvent.objects.filter(verb="apitoken.deleted", tenant_id=own["tenant"]).count() == 1
+
+
+def test_anothers_personal_token_is_like_one_that_never_was(doors):
+    """Within one tenant: a personal token is its owner's, and shows in no colleague's list."""
+    acme = doors.acme
+    token = acme.issue("member", owner="user", name="Mine").token
+    for person, status in (("admin", 404), ("member", 200)):
+        assert acme.api(person, "GET", f"tokens/{token.token_id}").status_code == status
+        listed = acme.api(person, "GET", f"tokens?tenant={acme.tenant.id}").json()["results"]
+        assert (token.token_id in [row["id"] for row in listed]) == (status == 200)

@@ -1,0 +1,258 @@
+"""R3 under concurrency, with real transactions: whichever comes second sees what the first has done.
+
+Each test waits until the database itself says that the others wait for a lock; nothing depends on how long things take.
+"""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection, connections, transaction
+
+from apitokens.models import ApiToken, TokenType
+from apitokens.setup import give_role, hold
+from audit.models import AuditEvent
+from tenants.models import Membership, MembershipRole, Role, RolePermission, Tenant
+
+pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
+SECONDS = 20
+NEW = {"name": "CI", "kind": "access_token"}
+
+
+class Call(threading.Thread):
+    """A request on a connection of its own."""
+
+    def __init__(self, act):
+        super().__init__(daemon=True)
+        self.act, self.answer, self.error = act, None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.answer = self.act()
+        except Exception as error:  # noqa: BLE001 -- raised again by `result`, in the test's own thread
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def result(self):
+        self.join(SECONDS)
+        assert not self.is_alive(), "it still waits"
+        if self.error:
+            raise self.error
+        return self.answer
+
+
+def ready(house, person, method, path, body=None, **headers):
+    """That person's call, signed in beforehand, so that only the call itself runs beside others."""
+    browser = house.browser(person)
+    browser.raise_request_exception = False
+    house.form(browser)
+    headers = {"X-CSRFToken": browser.cookies["csrftoken"].value, **headers}
+    sent = {"data": body or {}, "content_type": "application/json", "headers": headers}
+    return lambda: getattr(browser, method)(f"/api/v1/{path}", **sent)
+
+
+def issue(house, person="admin", **asked):
+    headers = {"Idempotency-Key": asked.pop("nonce")} if "nonce" in asked else {}
+    return ready(house, person, "post", f"tokens?tenant={house.tenant.id}", {**NEW, **asked}, **headers)
+
+
+def wait_for_blocked(count):
+    """Until so many others wait for locks; an endless wait is a lock that is not taken."""
+    deadline = time.monotonic() + SECONDS
+    blocked = 0
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            blocked = cursor.fetchone()[0]
+        if blocked == count:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{blocked} wait for a lock, not {count}")
+
+
+class Undone(Exception):
+    pass
+
+
+@contextmanager
+def held(row, *, undone=False):
+    """A transaction that holds the row as a change of it would; committed at the end, or undone."""
+    try:
+        with transaction.atomic():
+            type(row).objects.select_for_update().get(pk=row.pk)
+            yield
+            if undone:
+                raise Undone
+    except Undone:
+        pass
+
+
+def demote(membership, *keys):
+    MembershipRole.objects.filter(membership=membership).delete()
+    for key in keys:
+        give_role(membership, Role.objects.get(environment=membership.environment, tenant=None, key=key))
+
+
+DEMOTIONS = [
+    pytest.param(lambda m: demote(m, "member"), "role_above_ceiling", id="demoted"),
+    pytest.param(lambda m: demote(m, "viewer"), "insufficient_scope", id="may-make-none"),
+    pytest.param(demote, "insufficient_scope", id="without-a-role"),
+    pytest.param(
+        lambda m: Membership.objects.filter(pk=m.pk).update(suspended_at=m.created_at),
+        "insufficient_scope",
+        id="suspended",
+    ),
+    pytest.param(
+        lambda m: Membership.objects.filter(pk=m.pk).update(ended_at=m.created_at), "insufficient_scope", id="left"
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), DEMOTIONS)
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_demotion_that_comes_first_wins_over_a_grant_that_has_begun(acme, change, code, undone):
+    ada, call = acme.people["admin"], issue(acme, roles=["admin"])
+    with held(ada, undone=undone):
+        change(ada)
+        granting = Call(call)
+        wait_for_blocked(1)
+    answer = granting.result()
+    assert answer.status_code == (201 if undone else 403)
+    assert ApiToken.objects.count() == (1 if undone else 0)
+    refusals = AuditEvent.objects.filter(actor_id=ada.user_id, outcome="refused").values_list("reason", flat=True)
+    assert list(refusals) == ([] if undone else [code])
+
+
+def test_a_grant_that_comes_first_keeps_the_demotion_waiting(acme):
+    """The grant holds the grantor; it waits itself for the role it hands out, which somebody else holds."""
+    ada, call = acme.people["admin"], issue(acme, roles=["viewer"])
+
+    def demotion():
+        with held(ada):
+            demote(ada, "viewer")
+        return ApiToken.objects.count()
+
+    with held(acme.role("viewer")):
+        granting = Call(call)
+        wait_for_blocked(1)
+        demoting = Call(demotion)
+        wait_for_blocked(2)
+    assert granting.result().status_code == 201
+    assert demoting.result() == 1
+    token = ApiToken.objects.get()
+    assert (token.grantor_level, [role.key for role in ada.roles.all()]) == (30, ["viewer"])
+
+
+ROLE_EDITS = [
+    pytest.param(lambda role: Role.objects.filter(pk=role.pk).update(level=31), "role_above_ceiling", id="raised"),
+    pytest.param(lambda role: hold(role, ["billing:manage"]), "role_above_ceiling", id="widened"),
+    pytest.param(lambda role: Role.objects.filter(pk=role.pk).update(level=30), None, id="raised-to-the-ceiling"),
+    pytest.param(lambda role: hold(role, ["reports:write"]), None, id="widened-within-the-ceiling"),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), ROLE_EDITS)
+@pytest.mark.parametrize("undone", [False, True])
+def test_an_edit_of_the_role_that_comes_first_is_what_the_ceiling_sees(acme, change, code, undone):
+    role, call = acme.role("viewer"), issue(acme, roles=["viewer"])
+    with held(role, undone=undone):
+        change(role)
+        granting = Call(call)
+        wait_for_blocked(1)
+    answer = granting.result()
+    refused = bool(code) and not undone
+    assert answer.status_code == (403 if refused else 201)
+    assert answer.json().get("code") == (code if refused else None)
+    assert ApiToken.objects.count() == (0 if refused else 1)
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_permission_that_an_edit_takes_from_the_role_first_is_not_granted(acme, undone):
+    role, call = acme.role("viewer"), issue(acme, roles=["viewer"])
+    with held(role, undone=undone):
+        RolePermission.objects.filter(role=role, permission__key="reports:read").delete()
+        granting = Call(call)
+        wait_for_blocked(1)
+    assert granting.result().status_code == 201
+    assert ("reports:read" in ApiToken.objects.get().granted) == undone
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_permission_that_an_edit_takes_from_the_grantor_first_is_one_it_lacks(acme, undone):
+    role, call = acme.role("admin"), issue(acme, roles=["viewer"])
+    with held(role, undone=undone):
+        RolePermission.objects.filter(role=role, permission__key="reports:read").delete()
+        granting = Call(call)
+        wait_for_blocked(1)
+    assert granting.result().status_code == (201 if undone else 403)
+    assert ApiToken.objects.count() == undone
+
+
+def test_of_eight_at_once_no_more_than_the_quota_are_made(acme):
+    TokenType.objects.update(quota=3)
+    calls = [issue(acme, name=f"CI {number}", roles=["viewer"]) for number in range(8)]
+    with held(acme.tenant):
+        granting = [Call(call) for call in calls]
+        wait_for_blocked(8)
+    answers = [each.result() for each in granting]
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"quota_reached"}
+    assert ApiToken.objects.count() == 3
+
+
+def test_of_two_with_one_name_one_is_made(acme):
+    calls = [issue(acme, name=name, roles=["viewer"]) for name in ("CI", "ci")]
+    with held(acme.tenant):
+        granting = [Call(call) for call in calls]
+        wait_for_blocked(2)
+    answers = [each.result() for each in granting]
+    assert sorted(answer.status_code for answer in answers) == [201, 409]
+    assert [answer.json().get("code") for answer in answers if answer.status_code == 409] == ["name_taken"]
+    assert ApiToken.objects.count() == 1
+
+
+def test_of_two_with_one_idempotency_key_one_is_made_and_the_other_told_which(acme):
+    calls = [issue(acme, name=name, roles=["viewer"], nonce="the same") for name in ("One", "Two")]
+    with held(acme.tenant):
+        granting = [Call(call) for call in calls]
+        wait_for_blocked(2)
+    answers = [each.result() for each in granting]
+    made, told = sorted(answers, key=lambda answer: answer.status_code)
+    assert (made.status_code, told.status_code) == (201, 409)
+    assert (told.json()["code"], told.json()["token"]) == ("already_issued", made.json()["id"])
+    assert ApiToken.objects.count() == 1
+
+
+def test_of_two_deletions_one_deletes_and_the_other_finds_nothing(acme):
+    token = acme.issue("admin").token
+    calls = [ready(acme, person, "delete", f"tokens/{token.token_id}") for person in ("admin", "owner")]
+    with held(acme.tenant):
+        deleting = [Call(call) for call in calls]
+        wait_for_blocked(2)
+    assert sorted(each.result().status_code for each in deleting) == [204, 404]
+    assert AuditEvent.objects.filter(target_id=token.id, verb="apitoken.deleted").count() == 1
+    assert not ApiToken.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "act", "body", "status"),
+    [("post", "/disable", None, 200), ("post", "/enable", None, 200), ("post", "/secret", None, 201),
+     ("patch", "", {"name": "Renamed"}, 200)],
+)  # fmt: skip
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_change_that_comes_after_a_deletion_finds_nothing(acme, method, act, body, status, undone):
+    token = acme.issue("admin").token
+    call = ready(acme, "admin", method, f"tokens/{token.token_id}{act}", body)
+    with held(acme.tenant, undone=undone):
+        changing = Call(call)
+        wait_for_blocked(1)
+        ApiToken.objects.filter(pk=token.pk).delete()
+    assert changing.result().status_code == (status if undone else 404)
+    assert ApiToken.objects.count() == undone
+    assert Tenant.objects.filter(pk=acme.tenant.pk).exists()
