@@ -178,7 +178,7 @@ def _check_own(token: ApiToken, at: datetime, ip: str | None) -> Authenticated:
 
 def _check(token: ApiToken, tenant: Tenant | None, at: datetime, ip: str | None) -> Authenticated:
     """The right secret is known; whether it works now, from here."""
-    now = policy.effective(policy.Standing.of(token))
+    now = policy.effective_permissions(policy.Standing.of(token))
     state = policy.state(token, now, at=at)
     if state != State.USABLE:
         raise Unusable(state, REASONS[state])

@@ -126,7 +126,7 @@ def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
     if row is None:
         return by, POWERLESS
     by = replace(by, token=row)
-    now = policy.effective(policy.Standing.of(row))
+    now = policy.effective_permissions(policy.Standing.of(row))
     if policy.state(row, now, at=at) != policy.State.USABLE:
         return by, POWERLESS
     if by.scopes is not None:

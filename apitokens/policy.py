@@ -123,7 +123,7 @@ def grantor_with(roles: Collection[HeldRole]) -> Grantor:
     )
 
 
-def effective(standing: Standing) -> Effective:
+def effective_permissions(standing: Standing) -> Effective:
     """granted ∩ what its roles hold now (if through roles) ∩ what its owner holds now (if personal) (R4)."""
     if standing.granted_through == "owner":
         return Effective(

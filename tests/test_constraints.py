@@ -211,6 +211,7 @@ ROWS = [
     ("apitoken_owner_known apitoken_owner_agrees_with_columns", "apitoken", _set(owner="robot")),
     ("apitoken_kind_known", "apitoken", _set(kind="password")),
     ("apitoken_has_name", "apitoken", _set(name="")),
+    ("apitoken_has_name", "apitoken", _set(name_key="")),
     ("apitoken_owner_agrees_with_columns", "apitoken", _set(tenant=None)),
     ("apitoken_owner_agrees_with_columns", "apitoken", _set(owner="environment")),
     ("apitoken_owner_agrees_with_columns", "personal", _set(membership=None)),

@@ -116,7 +116,9 @@ def test_queryset_policy_and_http_agree(world, tokens, machine, name, hours):
     at = timezone.now() + timedelta(hours=hours)
     usable = set(ApiToken.objects.usable(at=at).values_list("token_id", flat=True))
     rows = list(ApiToken.objects.with_standing())
-    states = {row.token_id: policy.state(row, policy.effective(policy.Standing.of(row)), at=at) for row in rows}
+    states = {
+        row.token_id: policy.state(row, policy.effective_permissions(policy.Standing.of(row)), at=at) for row in rows
+    }
     with time_machine.travel(at, tick=False):
         accepted = {label: _accepted(machine, issued) for label, issued in tokens.items()}
     names = {issued.token.token_id: label for label, issued in tokens.items()}
@@ -135,7 +137,9 @@ def test_a_personal_token_of_the_vendors_that_follows_its_owner_is_judged_alike(
     at = timezone.now()
     usable = ApiToken.objects.usable(at=at).filter(vendor__isnull=False).values_list("token_id", flat=True)
     rows = ApiToken.objects.with_standing().filter(vendor__isnull=False)
-    states = {row.token_id: policy.state(row, policy.effective(policy.Standing.of(row)), at=at) for row in rows}
+    states = {
+        row.token_id: policy.state(row, policy.effective_permissions(policy.Standing.of(row)), at=at) for row in rows
+    }
     assert set(usable) == {token_id for token_id, state in states.items() if state == "usable"} == {"vendor-admin"}
 
 

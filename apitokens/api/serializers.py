@@ -104,10 +104,10 @@ class TokenOutput(serializers.Serializer):
         return sorted({row[0] for row in token.role_rows})
 
     def get_permissions(self, token: ApiToken) -> list[str]:
-        return sorted(policy.effective(policy.Standing.of(token)).permissions)
+        return sorted(policy.effective_permissions(policy.Standing.of(token)).permissions)
 
     def get_state(self, token: ApiToken) -> str:
-        return policy.state(token, policy.effective(policy.Standing.of(token)), at=self.context["at"])
+        return policy.state(token, policy.effective_permissions(policy.Standing.of(token)), at=self.context["at"])
 
 
 class IssuedOutput(TokenOutput):

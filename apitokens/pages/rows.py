@@ -54,7 +54,7 @@ class TokenRow:
 
     @cached_property
     def now(self) -> policy.Effective:
-        return policy.effective(policy.Standing.of(self.token))
+        return policy.effective_permissions(policy.Standing.of(self.token))
 
     @property
     def token_id(self) -> str:

@@ -102,7 +102,7 @@ def token(request: PortalRequest, principal: MemberPrincipal, token_id: str) -> 
     found = access.open_token(principal, token_id)
     row = TokenRow(found, principal, timezone.now())
     standing = policy.Standing.of(found)
-    now = policy.effective(standing)
+    now = policy.effective_permissions(standing)
     events = AuditEvent.objects.filter(target_id=found.id, tenant_id=principal.tenant.id).order_by("-at", "-id")
     context = {
         "token": row,

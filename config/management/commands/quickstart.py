@@ -17,6 +17,7 @@ from tenants.models import Vendor
 
 STAMP = "collected"
 HOST = "127.0.0.1"
+SECONDS_TO_END = 5
 Process = subprocess.Popen[bytes]
 
 
@@ -91,7 +92,7 @@ def _until_one_ends(children: list[Process], stop: threading.Event) -> int:
             child.terminate()
     for child in children:
         try:
-            child.wait(timeout=10)
+            child.wait(timeout=SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             child.kill()
     return max(codes)
