@@ -147,7 +147,7 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
 
     @staticmethod
     def _has_power() -> Q:
-        """R4 as a condition: a permission is left after every intersection. On values: `policy.effective_permissions`."""
+        """R4 as a condition: some permission is left. The same on values: `policy.effective_permissions`."""
         held_by_owner = RolePermission.objects.filter(
             role__membership_roles__membership=OuterRef("membership"),
         )
