@@ -20,7 +20,9 @@ def lock_shared(rows: QuerySet[Any]) -> None:
     connection = connections[rows.db]
     if connection.vendor != "postgresql":
         return
-    sql, params = rows.order_by("pk").values("pk").query.sql_with_params()
+    # By a subquery, so that nothing but these rows is locked, however they were found.
+    only = rows.model._default_manager.filter(pk__in=rows.order_by().values("pk"))
+    sql, params = only.order_by("pk").values("pk").query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(f"{sql} FOR SHARE", params)
 

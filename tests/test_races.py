@@ -256,3 +256,26 @@ def test_a_change_that_comes_after_a_deletion_finds_nothing(acme, method, act, b
     assert changing.result().status_code == (status if undone else 404)
     assert ApiToken.objects.count() == undone
     assert Tenant.objects.filter(pk=acme.tenant.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("act", "body", "status"),
+    [
+        pytest.param("/enable", None, 200, id="enable"),
+        pytest.param("/secret", None, 201, id="new-secret"),
+        pytest.param("", {"expires_in": 86_400}, 200, id="extend"),
+    ],
+)
+@pytest.mark.parametrize("undone", [False, True])
+def test_an_edit_of_a_tokens_role_that_comes_first_is_what_its_enabler_must_cover(acme, act, body, status, undone):
+    role = acme.role("viewer")
+    token = acme.issue("owner", roles=["viewer"]).token
+    ApiToken.objects.update(disabled_at=token.created_at)
+    call = ready(acme, "admin", "post" if act else "patch", f"tokens/{token.token_id}{act}", body)
+    with held(role, undone=undone):
+        Role.objects.filter(pk=role.pk).update(level=35)
+        granting = Call(call)
+        wait_for_blocked(1)
+    answer = granting.result()
+    assert answer.status_code == (status if undone else 403)
+    assert answer.json().get("code") == (None if undone else "role_above_ceiling")
