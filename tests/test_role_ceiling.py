@@ -7,31 +7,33 @@ from audit.models import AuditEvent, Outcome
 from tests.cast import ROLES, shown
 
 LEVEL = {role: number for number, role in enumerate(ROLES)}
-MAY_MAKE_TENANT_TOKENS = ("member", "admin", "owner")
+# A viewer makes personal tokens only.
+OWNERS = {"viewer": ["user"], "member": ["tenant", "user"], "admin": ["tenant", "user"], "owner": ["tenant", "user"]}
 TABLE = [
-    pytest.param(own, asked, LEVEL[asked] <= LEVEL[own], id=f"{own}-asks-{asked}")
-    for own in MAY_MAKE_TENANT_TOKENS
+    pytest.param(own, owner, asked, LEVEL[asked] <= LEVEL[own], id=f"{own}-asks-{asked}-for-{owner}")
+    for own in ROLES
+    for owner in OWNERS[own]
     for asked in ROLES
 ]
 
 
-@pytest.mark.parametrize(("own", "asked", "allowed"), TABLE)
-def test_on_the_page_a_member_grants_roles_up_to_their_own(acme, own, asked, allowed):
-    response = acme.make(own, roles=[asked])
+@pytest.mark.parametrize(("own", "owner", "asked", "allowed"), TABLE)
+def test_on_the_page_a_member_grants_roles_up_to_their_own(acme, own, owner, asked, allowed):
+    response = acme.make(own, owner=owner, roles=[asked])
     assert bool(shown(response)) == allowed
-    assert ApiToken.objects.filter(roles__key=asked).exists() == allowed
+    assert ApiToken.objects.filter(owner=owner, roles__key=asked).exists() == allowed
     if not allowed:
         assert response.status_code == 422
         assert f"can&#x27;t grant the role {asked.title()}" in response.content.decode()
         assert AuditEvent.objects.filter(outcome=Outcome.REFUSED, reason="role_above_ceiling").count() == 1
 
 
-@pytest.mark.parametrize(("own", "asked", "allowed"), TABLE)
-def test_in_the_api_a_member_grants_roles_up_to_their_own(acme, own, asked, allowed):
-    body = {"name": "CI", "kind": "access_token", "roles": [asked]}
+@pytest.mark.parametrize(("own", "owner", "asked", "allowed"), TABLE)
+def test_in_the_api_a_member_grants_roles_up_to_their_own(acme, own, owner, asked, allowed):
+    body = {"name": "CI", "kind": "access_token", "owner": owner, "roles": [asked]}
     response = acme.api(own, "POST", f"tokens?tenant={acme.tenant.id}", body)
     assert response.status_code == (201 if allowed else 403)
-    assert ApiToken.objects.filter(roles__key=asked).exists() == allowed
+    assert ApiToken.objects.filter(owner=owner, roles__key=asked).exists() == allowed
     if not allowed:
         problem = response.json()
         assert (problem["code"], problem["role"]) == ("role_above_ceiling", asked)
