@@ -143,7 +143,7 @@ ACTS = [
     pytest.param("disable", "apitokens:delete", "apitoken.disabled", id="disable"),
     pytest.param("enable", "apitokens:create", "apitoken.enabled", id="enable"),
     pytest.param("delete", "apitokens:delete", "apitoken.deleted", id="delete"),
-    pytest.param("new-secret", "apitokens:create", "access.denied", id="new-secret"),
+    pytest.param("new-secret", "apitokens:create", "apitoken.secret_renewed", id="new-secret"),
 ]
 
 
@@ -155,15 +155,11 @@ def test_on_the_pages_a_viewer_changes_no_token_of_the_tenant(acme, act, permiss
     assert answer.status_code == 403
     assert f"<code>{permission}</code>" in answer.content.decode()
     assert everything_stored(but=("django_session", "audit_auditevent", "audit_person", "accounts_user")) == before
-    assert _refusals(actor_id=acme.people["viewer"].user_id) == [(verb, "insufficient_scope")]
+    assert _refusals(target_id=token.id) == [(verb, "insufficient_scope")]
 
 
-@pytest.mark.parametrize(
-    ("act", "verb"),
-    [("disable", "apitoken.disabled"), ("enable", "apitoken.enabled"), ("delete", "apitoken.deleted"),
-     ("new-secret", "apitoken.secret_renewed")],
-)  # fmt: skip
-def test_on_the_pages_a_member_does(acme, act, verb):
+@pytest.mark.parametrize(("act", "permission", "verb"), ACTS)
+def test_on_the_pages_a_member_does(acme, act, permission, verb):
     token = acme.issue("member").token
     answer = _call(acme, "member", "POST", f"t/<slug:slug>/tokens/<str:token_id>/{act}/", token.token_id)
     assert answer.status_code == (200 if act == "new-secret" else 302)
@@ -171,12 +167,25 @@ def test_on_the_pages_a_member_does(acme, act, verb):
     assert done == (act != "enable")  # it was not disabled
 
 
+@pytest.mark.parametrize(("person", "status"), [("viewer", 403), ("member", 200)])
+@pytest.mark.parametrize(
+    ("form", "permission"),
+    [("edit", "apitokens:create"), ("new-secret", "apitokens:create"), ("delete", "apitokens:delete")],
+)
+def test_a_form_is_shown_to_those_who_may_send_it(acme, form, permission, person, status):
+    token = acme.issue("admin").token
+    answer = _call(acme, person, "GET", f"t/<slug:slug>/tokens/<str:token_id>/{form}/", token.token_id)
+    assert answer.status_code == status
+    assert (f"<code>{permission}</code>" in answer.content.decode()) == (status == 403)
+
+
 def test_on_the_page_a_viewer_renames_no_token_of_the_tenant(acme):
     token = acme.issue("admin").token
     route = "t/<slug:slug>/tokens/<str:token_id>/edit/"
     answer = _call(acme, "viewer", "POST", route, token.token_id, "name=Renamed")
-    assert answer.status_code == 403
-    assert "<code>apitokens:create</code>" in answer.content.decode()
+    assert answer.status_code == 422
+    assert "This needs the permission apitokens:create." in answer.content.decode()
+    assert _refusals(target_id=token.id) == [("apitoken.edited", "insufficient_scope")]
     assert list(ApiToken.objects.values_list("name", flat=True)) == ["CI"]
     assert _call(acme, "admin", "POST", route, token.token_id, "name=Renamed").status_code == 302
     assert list(ApiToken.objects.values_list("name", flat=True)) == ["Renamed"]
