@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from apitokens import access, services
 from apitokens.api.authentication import Caller
 from apitokens.api.serializers import IssuedOutput, SelfOutput, TokenChange, TokenInput, TokenOutput
+from apitokens.credentials import TOKEN_ID
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import Expiry, Grant, InvalidField, Order
 from apitokens.paging import TokenPages
@@ -186,6 +187,8 @@ class TokenDoor(APIView):
     """Opens one token; everything below it is called with the principal and the token."""
 
     def open(self, request: ApiRequest, token_id: str) -> tuple[Principal, ApiToken]:
+        if not TOKEN_ID.fullmatch(token_id):
+            raise Http404
         reference = request.GET.get("tenant")
         user = request.user.user
         if user is None or reference:
