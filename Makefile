@@ -17,7 +17,6 @@ help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 run: .venv/runtime.stamp  ## Start the portal with demo data on http://localhost:8000
-	$(BIN)/python -m config.keyfiles $${VAR_DIR:-var}
 	$(BIN)/python manage.py quickstart
 
 test: .venv/dev.stamp  ## Run every test: SQLite, PostgreSQL, browser (ARGS="--only sqlite -k name")
