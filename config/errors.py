@@ -47,8 +47,8 @@ def of_refusal(request: HttpRequest, refusal: Refusal) -> HttpResponse:
 
 
 def unavailable(request: HttpRequest) -> HttpResponse:
-    """503: never 401 for a credential that may be good (R11). Rendered without a query: the database is what failed."""
-    detail = "The service can't reach its database at the moment. Try again in a few seconds."
+    """503: never 401 for a credential that may be good (R11). Said without a query: the database may be what failed."""
+    detail = "The service lacks something that it needs to answer. Try again in a few seconds."
     headers = {**NO_STORE, "Retry-After": str(RETRY_AFTER_SECONDS)}
     if request.path.startswith(("/oauth2/", "/api/")):
         return answer(request, 503, "unavailable", detail, headers)

@@ -11,8 +11,11 @@ from django.test.utils import CaptureQueriesContext
 
 from apitokens import setup
 from apitokens.models import ApiToken, Secret, TokenType
+from apitokens.setup import give_role
 from audit.models import AuditEvent, Outcome
+from tenants.models import Tenant
 from tests.cast import bearer, everything_stored, shown
+from tests.factories import MembershipFactory
 from tests.test_bad_input import post, problem
 
 AT = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -270,3 +273,14 @@ def test_a_change_that_cannot_be_recorded_does_not_happen(acme, method, path, se
 def _rename(table, name):
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} RENAME TO {name}")
+
+
+def test_a_person_in_two_tenants_of_one_external_id_names_the_tenant_by_our_id(acme, world):
+    """The vendor may know one customer by the same id in two environments; guessing would reach into the wrong one."""
+    acme_staging = world.acme_staging
+    Tenant.objects.filter(pk=acme_staging.tenant.pk).update(external_id=acme.tenant.external_id)
+    there = MembershipFactory(tenant=acme_staging.tenant, user=acme.people["owner"].user)
+    give_role(there, acme_staging.role("owner"))
+    answer = acme.api("owner", "GET", f"tokens?tenant={acme.tenant.external_id}")
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["tenant"])
+    assert acme.api("owner", "GET", f"tokens?tenant={acme.tenant.id}").status_code == 200

@@ -57,10 +57,14 @@ def principal_of(request: ApiRequest, reference: str | None) -> Principal:
     if caller.user is not None:
         if not reference:
             raise TenantMissing
-        membership = access.memberships_of(caller.user).filter(
+        memberships = access.memberships_of(caller.user).filter(
             tenant__in=Tenant.objects.filter(access.named_tenant(reference))
         )
-        return access.of_membership(_or_404(membership.first()), request._request)
+        found = list(memberships[:2])
+        if len(found) > 1:
+            # The vendor may know one customer by the same id in two environments.
+            raise InvalidField("tenant", "You are in two tenants of this external id: name it by our id.")
+        return access.of_membership(_or_404(found[0] if found else None), request._request)
     principal = access.of_token(caller.token(), request._request)
     if not reference:
         return principal
