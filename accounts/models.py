@@ -5,6 +5,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 
@@ -30,6 +31,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Nothing of the person is left in the row; it stays because tokens and the record name its id.
+    erased_at = models.DateTimeField(null=True, blank=True, editable=False)
     voucher_id = models.UUIDField(null=True, blank=True, editable=False)
     voucher_user_id = models.CharField(max_length=255, null=True, blank=True, editable=False)  # noqa: DJ001 -- absent is not empty
 
@@ -57,7 +60,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         ]
 
     def __str__(self) -> str:
-        return self.name or self.email or str(self.id)
+        return str(_("A former member")) if self.erased_at else self.name or self.email or str(self.id)
 
 
 class CacheEntry(models.Model):

@@ -14,21 +14,21 @@ from accounts.models import User
 from apitokens import credentials
 from apitokens.authentication import Authenticated
 from apitokens.models import ApiToken, Owner
-from apitokens.principals import MemberPrincipal, Principal
+from apitokens.principals import ConsolePrincipal, MemberPrincipal, Principal
 from apitokens.querysets import ApiTokenQuerySet
 from audit.actors import Actor
 from audit.models import ActorKind
 from audit.services import record
-from tenants.models import UUID_FORM, Membership, Tenant
-from tenants.policy import PermissionMissing
-from tenants.queries import grantor_of_membership
+from tenants.models import UUID_FORM, Environment, Membership, Tenant, VendorMembership
+from tenants.policy import Grantor, PermissionMissing
+from tenants.queries import built_in_permissions, grantor_of_membership, grantor_of_vendor_membership
 
 
 class PortalRequest(HttpRequest):
     """What our middleware and doors add to a request; for annotations."""
 
     request_id: str
-    principal: MemberPrincipal
+    principal: MemberPrincipal | ConsolePrincipal
     user: User
 
 
@@ -61,6 +61,26 @@ def of_membership(membership: Membership, request: PortalRequest) -> MemberPrinc
         membership=membership,
         permissions=grantor_of_membership(membership).permissions,
     )
+
+
+def of_vendor_membership(
+    member: VendorMembership, environment: Environment, request: PortalRequest, tenant: Tenant | None = None
+) -> ConsolePrincipal:
+    """A person of the vendor, in one environment that they cover, and perhaps in one tenant of it."""
+    return ConsolePrincipal(
+        actor=user_actor(member.user, request),
+        environment=environment,
+        tenant=tenant,
+        vendor_membership=member,
+        permissions=built_in_permissions(environment, member.role),
+    )
+
+
+def grantor_for(principal: MemberPrincipal | ConsolePrincipal) -> Grantor:
+    """What a person may hand out as it stands: for showing choices. A service decides anew, under locks."""
+    if isinstance(principal, MemberPrincipal):
+        return grantor_of_membership(principal.membership)
+    return grantor_of_vendor_membership(principal.vendor_membership, principal.environment)
 
 
 def of_token(live: Authenticated, request: PortalRequest) -> Principal:
@@ -120,6 +140,26 @@ def open_tenant(request: PortalRequest, slug: str) -> MemberPrincipal:
     return of_membership(membership, request)
 
 
+def environments_of(user: User) -> QuerySet[Environment]:
+    """The environments whose console a person can open, suspended ones too: they are reinstated there."""
+    members = VendorMembership.objects.active().filter(user=user)
+    return Environment.objects.filter(
+        Q(vendor__memberships__in=members.filter(in_all_environments=True))
+        | Q(vendor_memberships__in=members.filter(in_all_environments=False))
+    ).distinct()
+
+
+def open_environment(request: PortalRequest, slug: str) -> ConsolePrincipal:
+    """The signed-in person in that environment's console; raises Http404 for one that they do not cover."""
+    environment = environments_of(request.user).select_related("vendor").filter(slug=slug).first()
+    if environment is None:
+        raise Http404
+    member = (
+        VendorMembership.objects.active().select_related("user").get(user=request.user, vendor=environment.vendor_id)
+    )
+    return of_vendor_membership(member, environment, request)
+
+
 def named_tenant(reference: str) -> Q:
     """A tenant by our id or by the vendor's own; the two can't be mistaken for each other (a constraint says so)."""
     if "\0" in reference:  # which PostgreSQL takes in no text
@@ -139,12 +179,14 @@ def find_tenant(environment_tenants: QuerySet[Tenant], reference: str) -> Tenant
 def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
     """The tokens a principal may see at all, by the permissions it holds. Others do not exist for it.
 
-    A person sees the tenant's and their own personal ones; an environment's token sees its environment's.
+    A person sees the tenant's and their own personal ones, and with `members:read` also those of the other members;
+    the vendor's people and an environment's token see those of the whole environment.
     """
     tokens = ApiToken.objects.filter(environment=principal.environment)
     if principal.tenant is not None:
         tokens = tokens.filter(tenant=principal.tenant)
-    if principal.token is not None and principal.token.owner == Owner.ENVIRONMENT:
+    acts_in_environment = principal.token is not None and principal.token.owner == Owner.ENVIRONMENT
+    if acts_in_environment or principal.vendor_membership is not None:
         own = Q(owner=Owner.USER)
     else:
         membership = principal.membership or (principal.token.membership if principal.token else None)
@@ -154,6 +196,8 @@ def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
         seen |= Q(owner=Owner.TENANT)
     if principal.holds("personal-apitokens:read"):
         seen |= own
+    if principal.holds("members:read"):
+        seen |= Q(owner=Owner.USER, tenant__isnull=False)
     if principal.holds("environment-tokens:read"):
         seen |= Q(owner=Owner.ENVIRONMENT)
     return tokens.filter(seen)

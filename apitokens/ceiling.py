@@ -16,9 +16,15 @@ from apitokens.models import ApiToken, Kind, Owner, TokenType
 from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_networks, lies_within
 from apitokens.principals import Principal
 from audit.services import Refusal
-from tenants.models import Environment, Membership, Permission, Role, Tenant
+from tenants.models import Environment, Membership, Permission, Role, Tenant, VendorMembership
 from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole, check_permissions, check_roles
-from tenants.queries import available_roles, grantor_of_membership, held_roles, lock_shared
+from tenants.queries import (
+    available_roles,
+    grantor_of_membership,
+    grantor_of_vendor_membership,
+    held_roles,
+    lock_shared,
+)
 
 GRANTABLE = {
     Owner.ENVIRONMENT: "for_environment_tokens",
@@ -70,12 +76,12 @@ class OutOfReach(Refusal):
 
 
 class NotItsOwner(Refusal):
-    """The secret of a personal token is shown to its owner alone (R3)."""
+    """A personal token is its owner's: others may look at it and stop it, no more (R3)."""
 
     code = "not_its_owner"
 
     def __init__(self) -> None:
-        super().__init__("Only its owner can be shown the secret of a personal token.")
+        super().__init__("Only its owner can make, change or enable a personal token, or be shown its secret.")
 
 
 def token_type_of(environment: Environment, order: Order) -> TokenType:
@@ -117,6 +123,9 @@ def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
         lock_shared(Membership.objects.filter(pk=by.membership.pk))
         lock_shared(Role.objects.filter(membership_roles__membership=by.membership))
         return by, grantor_of_membership(by.membership)
+    if by.vendor_membership is not None:
+        lock_shared(VendorMembership.objects.filter(pk=by.vendor_membership.pk))
+        return by, grantor_of_vendor_membership(by.vendor_membership, by.environment)
     if by.token is None:
         return by, POWERLESS
     lock_shared(Membership.objects.filter(api_tokens=by.token))
@@ -137,13 +146,27 @@ def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
 
 def check_may_make(by: Principal, what: Order | ApiToken) -> None:
     if by.token is None:
-        if by.membership and what.owner == Owner.USER and what.membership != by.membership:
-            raise NotItsOwner
+        check_its_owner(by, what)
         return
     if not by.token.token_type.may_make_tokens:
         raise MayNotMakeTokens
     if what.owner == Owner.USER and by.token.owner != Owner.ENVIRONMENT:
         raise MayNotMakeTokens
+
+
+def check_its_owner(by: Principal, what: Order | ApiToken) -> None:
+    """A person makes, changes and enables no personal token but their own; raises NotItsOwner (R3)."""
+    if what.owner != Owner.USER or by.is_system or (by.token and by.token.owner == Owner.ENVIRONMENT):
+        return
+    member = by.membership or (by.token.membership if by.token else None)
+    if member is None or what.membership != member:
+        raise NotItsOwner
+
+
+def check_environment_wide(by: Principal, environment: Environment) -> None:
+    """For what belongs to the environment as a whole: raises OutOfReach for whoever acts in one tenant of it (R2)."""
+    if by.environment != environment or by.tenant is not None or by.membership is not None:
+        raise OutOfReach
 
 
 def decide(

@@ -298,6 +298,7 @@ class Secret(models.Model):
     retired_at = models.DateTimeField(null=True)
 
     class Meta:
+        indexes = [models.Index(fields=["environment", "last_four"], name="secret_found_by_last_four")]
         constraints = [
             models.UniqueConstraint(fields=["token", "slot"], name="secret_at_most_two_live"),
             models.CheckConstraint(

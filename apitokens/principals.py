@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from audit.actors import SYSTEM, Actor
 
 if TYPE_CHECKING:
     from apitokens.models import ApiToken
-    from tenants.models import Environment, Membership, Tenant
+    from tenants.models import Environment, Membership, Tenant, VendorMembership
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Principal:
     tenant: Tenant | None
     permissions: frozenset[str]
     membership: Membership | None = None
+    vendor_membership: VendorMembership | None = None
     token: ApiToken | None = None
     scopes: frozenset[str] | None = None
     # A JWT narrowed when it was issued: it claims no roles and grants none.
@@ -35,6 +37,11 @@ class Principal:
     def holds(self, permission: str) -> bool:
         return self.is_system or permission in self.permissions
 
+    @property
+    def person_id(self) -> UUID | None:
+        """The person who acts themselves, not through a token."""
+        return self.actor.id if self.membership or self.vendor_membership else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemberPrincipal(Principal):
@@ -42,6 +49,13 @@ class MemberPrincipal(Principal):
 
     tenant: Tenant
     membership: Membership
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsolePrincipal(Principal):
+    """A person of the vendor, in one of the environments that they cover. `tenant` is None unless they chose one."""
+
+    vendor_membership: VendorMembership
 
 
 def system(environment: Environment) -> Principal:

@@ -3,8 +3,7 @@
 Whether somebody may is decided inside it, under locks: `ceiling` (R3).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -15,11 +14,12 @@ from django.db.models import F, Q
 
 from apitokens import ceiling, credentials
 from apitokens.ceiling import Decided
+from apitokens.changing import changing, record_change
 from apitokens.credentials import redacted
 from apitokens.models import ApiToken, ApiTokenRole, IssueNonce, Kind, Owner, Secret
 from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_description, clean_name, name_key
 from apitokens.principals import Principal
-from audit.services import Detail, Refusal, record, refusals_recorded
+from audit.services import Detail, Refusal
 from tenants.models import Environment, Tenant
 from tenants.policy import Grantor, check_holds
 from tenants.queries import lock
@@ -83,7 +83,7 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
     Raises a Refusal: InvalidField for what makes no sense, the ceiling's refusals (R3), QuotaReached, AlreadyIssued.
     """
     environment = by.environment
-    with _changing(by, "apitoken.issued", environment, tenant, name=order.name, asked=_asked(order)):
+    with _changing(by, "apitoken.issued", tenant, name=order.name, asked=_asked(order)):
         ceiling.check_reach(by, environment, tenant, owner=order.owner)
         used = _claim(by, nonce, "issue", tenant or environment)
         token_type = ceiling.token_type_of(environment, order)
@@ -107,7 +107,7 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
             name=name,
             name_key=name_key(name),
             description=clean_description(order.description),
-            creator_id=by.actor.id if by.membership else None,
+            creator_id=by.person_id,
             parent=by.token,
             expires_at=ceiling.expiry_of(by.token, token_type, order.expiry, at),
             ip_allowlist=ceiling.networks_of(by, token_type, order.ip_allowlist),
@@ -118,7 +118,7 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
         plaintext = _new_secret(token, by, at)
         if used:
             IssueNonce.objects.filter(pk=used.pk).update(token_id=token.id)
-        _record(by, "apitoken.issued", token, after=_snapshot(token, decided))
+        _record(by, "apitoken.issued", token, after=snapshot(token, decided))
     return Issued(token=token, plaintext=plaintext)
 
 
@@ -133,13 +133,14 @@ def edit(
     expiry: Expiry | None = None,
 ) -> ApiToken:
     """Change what is given and leave the rest. Widening or extending is granting and passes the same ceiling (R3)."""
-    with _changing(by, "apitoken.edited", token.environment, token.tenant, token, name=name or ""):
+    with _changing(by, "apitoken.edited", token.tenant, token, name=name or ""):
         by, token, grantor = _locked(by, token, at)
-        check_holds(grantor, _needs(token, "create"))
+        check_holds(grantor, needs(by, token, "create"))
+        ceiling.check_its_owner(by, token)
         if grant is not None or expiry is not None:
             ceiling.check_may_make(by, token)
             ceiling.check_enabled(token.token_type)
-        before = _snapshot(token)
+        before = snapshot(token)
         if name is not None:
             token.name = clean_name(name)
             token.name_key = name_key(token.name)
@@ -157,19 +158,19 @@ def edit(
             _apply(token, decided, grantor)
         elif expiry is not None:
             ceiling.check_covers(grantor, token)
-        after = _snapshot(token)
+        after = snapshot(token)
         if after != before:
             token.save()
             _record(by, "apitoken.edited", token, before=before, after=after)
-            _cap_children(by, token)
+            cap_children(by, token)
     return token
 
 
 def disable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """Stop it at once; reversible. JWTs issued until now stay dead even after it is enabled again (R5)."""
-    with _changing(by, "apitoken.disabled", token.environment, token.tenant, token):
+    with _changing(by, "apitoken.disabled", token.tenant, token):
         by, token, grantor = _locked(by, token, at)
-        check_holds(grantor, _needs(token, "delete"))
+        check_holds(grantor, needs(by, token, "delete"))
         if token.disabled_at is None:
             token.disabled_at = at
             ApiToken.objects.filter(pk=token.pk).update(disabled_at=at, generation=F("generation") + 1)
@@ -179,9 +180,9 @@ def disable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
 
 def enable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """Let it work again: granting, so whoever enables it must be able to hand out all it may do (R3)."""
-    with _changing(by, "apitoken.enabled", token.environment, token.tenant, token):
+    with _changing(by, "apitoken.enabled", token.tenant, token):
         by, token, grantor = _locked(by, token, at)
-        check_holds(grantor, _needs(token, "create"))
+        check_holds(grantor, needs(by, token, "create"))
         ceiling.check_may_make(by, token)
         if token.disabled_at is not None:
             ceiling.check_covers(grantor, token)
@@ -191,21 +192,36 @@ def enable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     return token
 
 
-def delete(*, by: Principal, token: ApiToken, at: datetime) -> None:
-    """The row and its digests go, for good; the record keeps a tombstone (R6). Stopping a leak never needs rank."""
-    with _changing(by, "apitoken.deleted", token.environment, token.tenant, token):
+def end_jwts(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
+    """Every JWT it has got until now is dead; the token itself goes on and gets new ones (R5)."""
+    with _changing(by, "apitoken.jwts_ended", token.tenant, token):
         by, token, grantor = _locked(by, token, at)
-        check_holds(grantor, _needs(token, "delete"))
-        _record(by, "apitoken.deleted", token, before=_tombstone(token))
+        check_holds(grantor, needs(by, token, "delete"))
+        ApiToken.objects.filter(pk=token.pk).update(generation=F("generation") + 1)
+        _record(by, "apitoken.jwts_ended", token)
+    return token
+
+
+def delete(*, by: Principal, token: ApiToken, at: datetime, as_compromised: bool = False) -> None:
+    """The row and its digests go, for good; the record keeps a tombstone (R6). Stopping a leak never needs rank.
+
+    Of a compromised one also what it made, and what that made: whoever had it may have made them (R13).
+    """
+    with _changing(by, "apitoken.deleted", token.tenant, token):
+        by, token, grantor = _locked(by, token, at)
+        check_holds(grantor, needs(by, token, "delete"))
+        if as_compromised:
+            _delete_children(by, token)
+        _record(by, "apitoken.deleted", token, before=tombstone(token))
         token.delete()
 
 
 def renew_secret(*, by: Principal, token: ApiToken, at: datetime, nonce: str | None = None) -> Issued:
     """Replace the secret: the old one stops at once, the new one is returned this once. Granting (R3)."""
-    with _changing(by, "apitoken.secret_renewed", token.environment, token.tenant, token):
+    with _changing(by, "apitoken.secret_renewed", token.tenant, token):
         used = _claim(by, nonce, "renew", token)
         by, token, grantor = _locked(by, token, at)
-        check_holds(grantor, _needs(token, "create"))
+        check_holds(grantor, needs(by, token, "create"))
         ceiling.check_may_make(by, token)
         if token.owner == Owner.USER and by.membership != token.membership:
             raise ceiling.NotItsOwner
@@ -220,52 +236,30 @@ def renew_secret(*, by: Principal, token: ApiToken, at: datetime, nonce: str | N
     return Issued(token=token, plaintext=plaintext)
 
 
-@contextmanager
 def _changing(
     by: Principal,
     verb: str,
-    environment: Environment,
     tenant: Tenant | None,
     token: ApiToken | None = None,
     *,
     name: str = "",
     asked: Detail | None = None,
-) -> Iterator[None]:
-    """One transaction. What it refuses is recorded after it is rolled back (R10); of two equal names the loser is told.
-
-    The constraint decides which of two was first, so its error is read here, outside the atomic block.
-    """
-    recorded = refusals_recorded(
-        actor=by.actor,
-        verb=verb,
+) -> AbstractContextManager[None]:
+    return changing(
+        by,
+        verb,
         target_kind="apitoken",
         target_id=token.id if token else None,
-        environment_id=environment.id,
-        tenant_id=tenant.id if tenant else None,
+        tenant=tenant,
         asked=asked,
+        unique={NAME_CONSTRAINT: NameTaken(name.strip())},
     )
-    try:
-        with recorded, transaction.atomic():
-            yield
-    except IntegrityError as error:
-        if any(named in str(error) for named in NAME_CONSTRAINT):
-            raise NameTaken(name.strip()) from error
-        raise
 
 
 def _record(
     by: Principal, verb: str, token: ApiToken, *, before: Detail | None = None, after: Detail | None = None
 ) -> None:
-    record(
-        actor=by.actor,
-        verb=verb,
-        target_kind="apitoken",
-        target_id=token.id,
-        environment_id=token.environment_id,
-        tenant_id=token.tenant_id,
-        before=before,
-        after=after,
-    )
+    record_change(by, verb, target_kind="apitoken", target_id=token.id, tenant=token.tenant, before=before, after=after)
 
 
 def _claim(by: Principal, nonce: str | None, act: str, on: Environment | Tenant | ApiToken) -> IssueNonce | None:
@@ -299,21 +293,38 @@ def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[Principal, Ap
     return by, now, grantor
 
 
-def _needs(token: ApiToken, act: str) -> str:
+def needs(by: Principal, token: ApiToken, act: str) -> str:
+    """The permission that the act takes. Whoever may end a membership may stop the personal tokens that go with it."""
+    acts_in_environment = by.vendor_membership is not None or (by.token and by.token.owner == Owner.ENVIRONMENT)
+    if token.owner == Owner.USER and act != "create" and not acts_in_environment and not is_own(by, token):
+        return f"members:{act}"
     return f"{PERMISSION_FAMILY[Owner(token.owner)]}:{act}"
 
 
-def _cap_children(by: Principal, token: ApiToken) -> None:
+def is_own(by: Principal, token: ApiToken) -> bool:
+    """Whether it is a personal token of the very member who acts, themselves or by another token of theirs."""
+    member = by.membership or (by.token.membership if by.token else None)
+    return by.is_system or (member is not None and token.membership_id == member.pk)
+
+
+def cap_children(by: Principal, token: ApiToken) -> None:
     """What a token made, and what that made in turn, never outlives it (R13): shortening it shortens them."""
     if token.expires_at is None:
         return
     later = Q(expires_at__isnull=True) | Q(expires_at__gt=token.expires_at)
     for child in ApiToken.objects.select_for_update(of=("self",), no_key=True).filter(later, parent=token):
-        before = _snapshot(child)
+        before = snapshot(child)
         child.expires_at = token.expires_at
         child.save(update_fields=["expires_at"])
-        _record(by, "apitoken.edited", child, before=before, after=_snapshot(child))
-        _cap_children(by, child)
+        _record(by, "apitoken.edited", child, before=before, after=snapshot(child))
+        cap_children(by, child)
+
+
+def _delete_children(by: Principal, token: ApiToken) -> None:
+    for child in ApiToken.objects.select_for_update(of=("self",), no_key=True).filter(parent=token):
+        _delete_children(by, child)
+        _record(by, "apitoken.deleted", child, before=tombstone(child))
+        child.delete()
 
 
 def _name_publicly(token: ApiToken) -> None:
@@ -357,7 +368,7 @@ def _new_secret(token: ApiToken, by: Principal, at: datetime) -> str:
         digest=minted.digest,
         pepper_id=minted.pepper_id,
         last_four=minted.last_four,
-        shown_to_id=by.actor.id if by.membership else None,
+        shown_to_id=by.person_id,
         created_at=at,
     )
     return minted.plaintext
@@ -373,7 +384,7 @@ def _asked(order: Order) -> Detail:
     }
 
 
-def _snapshot(token: ApiToken, decided: Decided | None = None) -> dict[str, object]:
+def snapshot(token: ApiToken, decided: Decided | None = None) -> dict[str, object]:
     roles = decided.roles if decided else token.roles.all()
     return {
         "name": token.name,
@@ -387,7 +398,8 @@ def _snapshot(token: ApiToken, decided: Decided | None = None) -> dict[str, obje
     }
 
 
-def _tombstone(token: ApiToken) -> dict[str, object]:
+def tombstone(token: ApiToken) -> dict[str, object]:
+    """What the record keeps of a token that is gone."""
     live = token.secrets.filter(slot__isnull=False).order_by("-created_at").first()
     return {
         "token_id": token.token_id,

@@ -32,20 +32,40 @@ BUILT_IN = {
     "environment-tokens:read": "See the environment's tokens",
     "environment-tokens:create": "Make, change and enable the environment's tokens",
     "environment-tokens:delete": "Disable and delete the environment's tokens",
+    "members:read": "See the members, and what personal tokens they have",
+    "members:create": "Invite members, give them roles, reinstate them",
+    "members:delete": "Suspend and remove members, stop and delete their personal tokens",
+    "roles:read": "See the roles and what they hold",
+    "roles:create": "Make and change roles",
+    "roles:delete": "Delete roles",
     "audit:read": "Read the record of what was done",
+    "tenants:read": "See the environment's tenants",
+    "tenants:create": "Make, change and reinstate tenants",
+    "tenants:delete": "Suspend and delete tenants",
+    "permissions:read": "See the permissions that exist",
+    "permissions:create": "Make and change permissions",
+    "permissions:delete": "Delete permissions",
+    "token-types:read": "See which tokens may exist",
+    "token-types:create": "Change which tokens may exist",
+    "environments:read": "See the environment and its signing keys",
+    "environments:create": "Change and reinstate the environment",
+    "environments:delete": "Suspend and delete the environment",
 }
 PERSONAL = frozenset(key for key in BUILT_IN if key.startswith("personal-"))
-ENVIRONMENT_ONLY = frozenset(key for key in BUILT_IN if key.startswith("environment-"))
+ENVIRONMENT_FAMILIES = ("environment-tokens:", "tenants:", "permissions:", "token-types:", "environments:")
+ENVIRONMENT_ONLY = frozenset(key for key in BUILT_IN if key.startswith(ENVIRONMENT_FAMILIES))
 VIEWER = PERSONAL | {"apitokens:read"}
 MEMBER = VIEWER | {"apitokens:create", "apitokens:delete"}
-ADMIN = MEMBER | {"audit:read"}
+ADMIN = MEMBER | {key for key in BUILT_IN if key.startswith(("members:", "roles:", "audit:"))}
+# The vendor's own program does its daily work; what changes the environment itself is for people, until they say so.
+NOT_FOR_BACKENDS = {"environments:create", "environments:delete", "token-types:create"}
 # (key, name, level, built-in permissions); the vendor adds those of its own API.
 ROLES = (
     ("viewer", "Viewer", 10, VIEWER),
     ("member", "Member", 20, MEMBER),
     ("admin", "Admin", 30, ADMIN),
     ("owner", "Owner", 40, ADMIN),
-    ("backend", "Backend", 1000, frozenset(BUILT_IN)),
+    ("backend", "Backend", 1000, frozenset(BUILT_IN) - NOT_FOR_BACKENDS),
 )
 
 

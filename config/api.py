@@ -8,11 +8,12 @@ from django.urls import reverse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from apitokens import ceiling, credentials, policy, services
+from apitokens import ceiling, changing, credentials, policy, services
+from apitokens.api.acting import NeedsToken
 from apitokens.api.authentication import BadCredential, Caller
-from apitokens.api.views import NeedsToken
 from apitokens.orders import InvalidField
 from audit.services import Refusal
+from console.doors import Switched
 from tenants.policy import PermissionAboveCeiling, PermissionMissing, RoleAboveCeiling
 
 STATUS: dict[type[Refusal], int] = {
@@ -30,6 +31,10 @@ STATUS: dict[type[Refusal], int] = {
     services.AlreadyIssued: 409,
     services.Gone: 404,
     services.Expired: 409,
+    changing.Stale: 412,
+    changing.AlreadySo: 409,
+    changing.Taken: 409,
+    Switched: 409,
     InvalidField: 400,
 }
 

@@ -60,6 +60,7 @@ if TRUSTED_PROXIES:
 
 INSTALLED_APPS = [
     "config.apps.ConfigConfig",
+    "console.apps.ConsoleConfig",
     "apitokens.apps.ApiTokensConfig",
     "tenants.apps.TenantsConfig",
     "accounts.apps.AccountsConfig",

@@ -15,6 +15,7 @@ api_reference = require_safe(
 
 urlpatterns = [
     path("", include("apitokens.pages.urls")),
+    path("console/", include("console.urls")),
     path("accounts/login/", account.login, name="account_login"),
     path("accounts/inactive/", account.account_inactive, name="account_inactive"),
     path("accounts/logout/", account.logout, name="account_logout"),

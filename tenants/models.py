@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
 from tenants.constraints import CompositeForeignKey
@@ -62,10 +63,22 @@ class Environment(models.Model):
         RS256 = "RS256"
         EDDSA = "EdDSA"
 
+    class Colour(models.TextChoices):
+        """On every page of the environment, so that nobody takes production for staging."""
+
+        GREY = "grey", _("Grey")
+        BLUE = "blue", _("Blue")
+        TEAL = "teal", _("Teal")
+        GREEN = "green", _("Green")
+        AMBER = "amber", _("Amber")
+        RED = "red", _("Red")
+        PURPLE = "purple", _("Purple")
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     vendor = models.ForeignKey(Vendor, on_delete=models.PROTECT, related_name="environments")
     name = models.CharField(max_length=100)
     slug = models.CharField(max_length=63, unique=True)
+    colour = models.CharField(max_length=6, choices=Colour, default=Colour.BLUE)
     token_prefix = models.CharField(max_length=32, unique=True)
     signing_algorithm = models.CharField(max_length=5, choices=Algorithm, default=Algorithm.ES256)
     strict_ceiling = models.BooleanField(default=True)
@@ -82,6 +95,10 @@ class Environment(models.Model):
             models.CheckConstraint(condition=Q(token_prefix__regex=PREFIX), name="environment_token_prefix_form"),
             models.CheckConstraint(
                 condition=Q(signing_algorithm__in=["ES256", "RS256", "EdDSA"]), name="environment_algorithm_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(colour__in=["grey", "blue", "teal", "green", "amber", "red", "purple"]),
+                name="environment_colour_known",
             ),
         ]
 
@@ -132,6 +149,7 @@ class Tenant(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
+        indexes = [models.Index(fields=["environment", "-created_at", "-id"], name="tenant_list_of_environment")]
         constraints = [
             models.UniqueConstraint("environment", Lower("name"), name="tenant_name_unique_in_environment"),
             models.UniqueConstraint(fields=["environment", "external_id"], name="tenant_external_id_unique"),
@@ -187,6 +205,8 @@ class Role(models.Model):
     key = models.CharField(max_length=68)
     name = models.CharField(max_length=100)
     level = models.PositiveSmallIntegerField()
+    # Each new tenant is born with a client that has this role; in no more than one role an environment.
+    is_for_new_tenants = models.BooleanField(default=False)
     permissions = models.ManyToManyField(Permission, through="RolePermission", related_name="roles")
 
     class Meta:
@@ -205,6 +225,13 @@ class Role(models.Model):
                 name="role_own_key_marked",
             ),
             models.CheckConstraint(condition=Q(level__gte=0, level__lte=LEVEL_MAX), name="role_level_range"),
+            models.UniqueConstraint(
+                fields=["environment"], condition=Q(is_for_new_tenants=True), name="role_one_for_new_tenants"
+            ),
+            models.CheckConstraint(
+                condition=Q(is_for_new_tenants=False) | Q(tenant__isnull=True),
+                name="role_for_new_tenants_is_the_vendors",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -265,6 +292,7 @@ class Membership(models.Model):
     objects = MembershipQuerySet.as_manager()
 
     class Meta:
+        indexes = [models.Index(fields=["tenant", "-created_at", "-id"], name="membership_list_of_tenant")]
         constraints = [
             models.UniqueConstraint(fields=["tenant", "user"], name="membership_once_per_tenant"),
             models.UniqueConstraint(fields=["id", "tenant"], name="membership_agreement_key"),
@@ -312,6 +340,16 @@ class MembershipRole(models.Model):
         return f"membership {self.membership_id} has role {self.role_id}"
 
 
+class VendorMembershipQuerySet(models.QuerySet["VendorMembership"]):
+    def active(self) -> "VendorMembershipQuerySet":
+        return self.filter(suspended_at__isnull=True, ended_at__isnull=True, user__is_active=True)
+
+    def covering(self, environment: Environment) -> "VendorMembershipQuerySet":
+        """Those that reach the environment: all its vendor's, or by name."""
+        listed = VendorMembershipEnvironment.objects.filter(environment=environment).values("vendor_membership")
+        return self.filter(Q(in_all_environments=True) | Q(pk__in=listed), vendor=environment.vendor_id)
+
+
 class VendorMembership(models.Model):
     """A person of the vendor: an owner or an admin may grant anything of their environments, an auditor reads."""
 
@@ -332,6 +370,8 @@ class VendorMembership(models.Model):
     suspended_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = VendorMembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -370,3 +410,131 @@ class VendorMembershipEnvironment(models.Model):
 
     def __str__(self) -> str:
         return f"vendor membership {self.vendor_membership_id} covers environment {self.environment_id}"
+
+
+class Invitation(models.Model):
+    """An offer of a membership, of a tenant or of the vendor, to whoever has the e-mail and opens the one-time link.
+
+    Of the link's nonce there is a digest alone. What it gives is decided again when it is accepted: it is worth what
+    its sender may still hand out then.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    vendor = models.ForeignKey(Vendor, on_delete=models.CASCADE, related_name="invitations")
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, null=True, blank=True, related_name="invitations"
+    )
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, null=True, blank=True, related_name="invitations")
+    email = models.EmailField()
+    roles = models.ManyToManyField(Role, through="InvitationRole", related_name="invitations")
+    vendor_role = models.CharField(max_length=7, choices=VendorMembership.Role, blank=True)
+    in_all_environments = models.BooleanField(default=True)
+    environments = models.ManyToManyField(Environment, through="InvitationEnvironment", related_name="+")
+    digest = models.BinaryField(max_length=32)
+    # Who sent it, by what they may hand out; all empty for the system.
+    sender_membership = models.ForeignKey(Membership, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    sender_vendor_membership = models.ForeignKey(
+        VendorMembership, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    sender_token_id = models.UUIDField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["tenant", "-created_at", "-id"], name="invitation_list_of_tenant"),
+            models.Index(fields=["vendor", "-created_at", "-id"], name="invitation_list_of_vendor"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["digest"], name="invitation_digest_unique"),
+            models.UniqueConstraint(fields=["id", "tenant"], name="invitation_agreement_key"),
+            models.UniqueConstraint(fields=["id", "vendor"], name="invitation_vendor_agreement_key"),
+            # One open offer for one person in one place: a new one takes the place of the old.
+            models.UniqueConstraint(
+                "vendor",
+                Lower("email"),
+                condition=Q(tenant__isnull=True, accepted_at__isnull=True),
+                name="invitation_one_open_per_vendor",
+            ),
+            models.UniqueConstraint(
+                "tenant",
+                Lower("email"),
+                condition=Q(tenant__isnull=False, accepted_at__isnull=True),
+                name="invitation_one_open_per_tenant",
+            ),
+            models.CheckConstraint(
+                condition=Q(tenant__isnull=False, environment__isnull=False, vendor_role="")
+                | Q(tenant__isnull=True, environment__isnull=True, vendor_role__in=["owner", "admin", "auditor"]),
+                name="invitation_to_a_tenant_or_a_vendor",
+            ),
+            models.CheckConstraint(condition=Q(expires_at__gt=F("created_at")), name="invitation_expires_later"),
+            CompositeForeignKey(
+                fields=("tenant", "environment"),
+                to_fields=("id", "environment"),
+                name="invitation_tenant_of_environment",
+            ),
+            CompositeForeignKey(
+                fields=("environment", "vendor"), to_fields=("id", "vendor"), name="invitation_environment_of_vendor"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"invitation {self.id}"
+
+
+class InvitationRole(models.Model):
+    invitation = models.ForeignKey(Invitation, on_delete=models.CASCADE, related_name="invitation_roles")
+    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+")
+    role_scope_id = models.UUIDField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["invitation", "role"], name="invitationrole_once"),
+            CompositeForeignKey(
+                fields=("invitation", "tenant"),
+                to_fields=("id", "tenant"),
+                name="invitationrole_invitation_of_tenant",
+            ),
+            CompositeForeignKey(
+                fields=("tenant", "environment"),
+                to_fields=("id", "environment"),
+                name="invitationrole_tenant_of_environment",
+            ),
+            CompositeForeignKey(
+                fields=("role", "role_scope_id"), to_fields=("id", "scope_id"), name="invitationrole_role_scope"
+            ),
+            models.CheckConstraint(
+                condition=Q(role_scope_id=F("tenant")) | Q(role_scope_id=F("environment")),
+                name="invitationrole_role_available_in_tenant",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"invitation {self.invitation_id} offers role {self.role_id}"
+
+
+class InvitationEnvironment(models.Model):
+    invitation = models.ForeignKey(Invitation, on_delete=models.CASCADE, related_name="listed")
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+")
+    vendor = models.ForeignKey(Vendor, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["invitation", "environment"], name="invitationenvironment_once"),
+            CompositeForeignKey(
+                fields=("invitation", "vendor"),
+                to_fields=("id", "vendor"),
+                name="invitationenvironment_invitation_of_vendor",
+            ),
+            CompositeForeignKey(
+                fields=("environment", "vendor"),
+                to_fields=("id", "vendor"),
+                name="invitationenvironment_environment_of_vendor",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"invitation {self.invitation_id} covers environment {self.environment_id}"

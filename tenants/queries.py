@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db import connections
 from django.db.models import Model, QuerySet
 
-from tenants.models import Environment, Membership, Role, RolePermission, Tenant
-from tenants.policy import POWERLESS, Grantor, HeldRole
+from tenants.models import Environment, Membership, Permission, Role, RolePermission, Tenant, VendorMembership
+from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole
 
 
 def lock_shared(rows: QuerySet[Any]) -> None:
@@ -61,3 +61,19 @@ def grantor_of_membership(membership: Membership) -> Grantor:
     if not rows:
         return POWERLESS
     return Grantor(level=max(level for level, _ in rows), permissions=frozenset(key for _, key in rows if key))
+
+
+def built_in_permissions(environment: Environment, role: str) -> frozenset[str]:
+    """What a person of the vendor holds at the doors of our own pages: an owner or admin all, an auditor to read."""
+    keys = Permission.objects.filter(environment=environment, is_built_in=True).values_list("key", flat=True)
+    return frozenset(key for key in keys if role != VendorMembership.Role.AUDITOR or key.endswith(":read"))
+
+
+def grantor_of_vendor_membership(member: VendorMembership, environment: Environment) -> Grantor:
+    """Owners and admins may grant anything of their environments; powerless once the membership is not active there."""
+    now = VendorMembership.objects.active().covering(environment).filter(pk=member.pk).first()
+    if now is None:
+        return POWERLESS
+    if now.role == VendorMembership.Role.AUDITOR:
+        return Grantor(level=None, permissions=built_in_permissions(environment, now.role))
+    return UNLIMITED

@@ -237,6 +237,8 @@ def test_a_secret_of_a_personal_token_is_shown_to_no_token(backend, acme, machin
     token = acme.issue("member", owner="user", name="Mine").token
     path = f"tokens/{token.token_id}/secret"
     answer = machine_post(machine, backend.plaintext, {}, path)
-    expected = problem(403, "not_its_owner", "Only its owner can be shown the secret of a personal token.")
+    expected = problem(
+        403, "not_its_owner", "Only its owner can make, change or enable a personal token, or be shown its secret."
+    )
     assert (answer.status_code, answer.json()) == (403, expected)
     assert acme.api("member", "POST", path).status_code == 201

@@ -1,83 +1,35 @@
 """`/api/v1/`: open a door, read a shape, call one service, answer."""
 
-from dataclasses import replace
 from uuid import UUID
 
 from django.http import Http404
 from django.urls import reverse
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.request import Request
+from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apitokens import access, services
-from apitokens.api.authentication import Caller
+from apitokens.api.acting import (
+    NONCE,
+    OWNER,
+    TENANT,
+    USABLE,
+    ApiRequest,
+    NeedsToken,
+    TenantMissing,
+    or_404,
+    principal_of,
+)
 from apitokens.api.serializers import IssuedOutput, SelfOutput, TokenChange, TokenInput, TokenOutput
 from apitokens.credentials import TOKEN_ID
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import Expiry, Grant, InvalidField, Order
 from apitokens.paging import TokenPages
 from apitokens.principals import Principal
-from audit.services import Refusal
-from tenants.models import Membership, Tenant
+from tenants.models import Membership
 
-TENANT = OpenApiParameter("tenant", description="Id or external id. Sessions and environment-owned tokens name it.")
-OWNER = OpenApiParameter("owner", enum=Owner.values, description="Only tokens of this owner.")
-USABLE = OpenApiParameter("usable", enum=["true"], description="Only tokens that work at this moment.")
-NONCE = OpenApiParameter("Idempotency-Key", location="header", description="Used again, it makes nothing.")
 SECRET_FIELD = {Kind.ACCESS_TOKEN: "access_token", Kind.CLIENT_CREDENTIALS: "client_secret"}
-
-
-class TenantMissing(InvalidField):
-    code = "tenant_missing"
-
-    def __init__(self) -> None:
-        super().__init__("tenant", "Name the tenant, by its id or external id.")
-
-
-class NeedsToken(Refusal):
-    code = "needs_token"
-
-    def __init__(self) -> None:
-        super().__init__("This is about the token that a request carries, and this request carries none.")
-
-
-class ApiRequest(Request):
-    """A request whose caller our authenticator has found; for annotations."""
-
-    # The framework expects a user and takes whatever the authenticator gives.
-    user: Caller  # type: ignore[assignment]
-    _request: access.PortalRequest
-
-
-def principal_of(request: ApiRequest, reference: str | None) -> Principal:
-    """The caller, in the tenant it named or that its credential implies; raises TenantMissing and Http404."""
-    caller = request.user
-    if caller.user is not None:
-        if not reference:
-            raise TenantMissing
-        memberships = access.memberships_of(caller.user).filter(
-            tenant__in=Tenant.objects.filter(access.named_tenant(reference))
-        )
-        found = list(memberships[:2])
-        if len(found) > 1:
-            # The vendor may know one customer by the same id in two environments.
-            raise InvalidField("tenant", "You are in two tenants of this external id: name it by our id.")
-        return access.of_membership(_or_404(found[0] if found else None), request._request)
-    principal = access.of_token(caller.token(), request._request)
-    if not reference:
-        return principal
-    reachable = principal.environment.tenants.all()
-    if principal.tenant is not None:
-        reachable = reachable.filter(pk=principal.tenant.pk)
-    return replace(principal, tenant=access.find_tenant(reachable, reference))
-
-
-def _or_404(membership: Membership | None) -> Membership:
-    if membership is None:
-        raise Http404
-    return membership
 
 
 def _order(data: TokenInput, principal: Principal) -> Order:
@@ -200,7 +152,7 @@ class TokenDoor(APIView):
         else:
             # The token's own tenant is implied, if it is one of the person's.
             own = access.memberships_of(user).filter(tenant__api_tokens__token_id=token_id)
-            principal = access.of_membership(_or_404(own.first()), request._request)
+            principal = access.of_membership(or_404(own.first()), request._request)
         return principal, access.open_token(principal, token_id)
 
     def answer(self, token: ApiToken) -> Response:

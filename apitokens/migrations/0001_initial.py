@@ -558,6 +558,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "indexes": [models.Index(fields=["environment", "last_four"], name="secret_found_by_last_four")],
                 "constraints": [
                     models.UniqueConstraint(fields=("token", "slot"), name="secret_at_most_two_live"),
                     models.CheckConstraint(

@@ -8,7 +8,9 @@ from django.http import HttpResponse
 from django.views.decorators.cache import never_cache
 
 from apitokens import access
-from apitokens.access import PortalRequest, open_tenant
+from apitokens.access import open_tenant
+from apitokens.pages.navigation import PORTAL_TABS
+from apitokens.pages.places import PageRequest, Place
 
 View = Callable[..., HttpResponse]
 
@@ -21,9 +23,11 @@ def tenant_page(permission: str) -> Callable[[View], View]:
         @never_cache
         @login_required
         @wraps(view)
-        def open_door(request: PortalRequest, slug: str, **named: str) -> HttpResponse:
+        def open_door(request: PageRequest, slug: str, **named: str) -> HttpResponse:
             principal = open_tenant(request, slug)
             request.principal = principal
+            request.place = Place("portal", slug)
+            request.tabs_to = PORTAL_TABS
             access.require(principal, permission)
             return view(request, principal, **named)
 

@@ -7,19 +7,21 @@ from django import forms
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from apitokens.access import grantor_for
 from apitokens.models import DAY, Kind, Owner, TokenType
 from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, Order
+from apitokens.pages.places import PagePrincipal
 from apitokens.pages.words import in_words
-from apitokens.principals import MemberPrincipal
 from apitokens.setup import BUILT_IN
 from audit.services import Refusal
 from tenants.policy import why_not
-from tenants.queries import available_roles, grantor_of_membership, held_roles
+from tenants.queries import available_roles, held_roles
 
 NEVER = "never"
 SHOWN_PERMISSIONS = 4
 PRESETS = ((7 * DAY, _("7 days")), (30 * DAY, _("30 days")), (90 * DAY, _("90 days")), (365 * DAY, _("A year")))
 OWNER_HELP = {
+    Owner.ENVIRONMENT: (_("For your backend"), _("It acts for the environment, in all of its tenants.")),
     Owner.TENANT: (_("For a service"), _("It belongs to the tenant and survives you leaving.")),
     Owner.USER: (_("For me"), _("It is yours and stops when you leave.")),
 }
@@ -127,13 +129,12 @@ class TokenForm(NonceForm, TokenNaming):
 
     field_order = ["nonce", "name", "owner", "roles", "expires_in", "expires_at"]
 
-    def __init__(self, *args, principal: MemberPrincipal, **kwargs):
+    def __init__(self, *args, principal: PagePrincipal, **kwargs):
         super().__init__(*args, **kwargs)
         self.principal = principal
-        types = TokenType.objects.filter(environment=principal.environment, is_enabled=True).exclude(
-            owner=Owner.ENVIRONMENT
-        )
-        self._offer_cells(list(types))
+        types = TokenType.objects.filter(environment=principal.environment, is_enabled=True)
+        owners = [Owner.ENVIRONMENT] if principal.tenant is None else [Owner.TENANT, Owner.USER]
+        self._offer_cells(list(types.filter(owner__in=owners)))
         self._offer_roles()
 
     def _offer_cells(self, types):
@@ -154,7 +155,7 @@ class TokenForm(NonceForm, TokenNaming):
     def _offer_roles(self):
         principal = self.principal
         roles = list(available_roles(principal.environment, principal.tenant).order_by("level", "key"))
-        grantor = grantor_of_membership(principal.membership)
+        grantor = grantor_for(principal)
         held = {role.key: role for role in held_roles(roles).values()}
         strict = principal.environment.strict_ceiling
 
@@ -165,9 +166,8 @@ class TokenForm(NonceForm, TokenNaming):
 
         self.fields["roles"].choices = [(role.key, role.name) for role in roles]
         self.fields["roles"].widget.explain = explain
-        self.fields["without"].choices = _pairs(
-            grantor.permissions & frozenset().union(*(role.permissions for role in held.values()))
-        )
+        offered = frozenset().union(*(role.permissions for role in held.values()))
+        self.fields["without"].choices = _pairs(key for key in offered if grantor.holds(key))
 
     def clean_expires_in(self) -> str | int | None:
         value = self.cleaned_data["expires_in"]

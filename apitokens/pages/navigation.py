@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.translation import gettext as _
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
-from apitokens.access import memberships_of
-from apitokens.principals import MemberPrincipal
-from tenants.models import Membership
+from apitokens.access import environments_of, memberships_of
+from apitokens.pages.places import PagePrincipal, Place
+from apitokens.principals import ConsolePrincipal
+from tenants.models import Environment, Membership, VendorMembership
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -26,11 +28,29 @@ class Tab:
     is_current: bool
 
 
+@dataclass(frozen=True)
+class TabTo:
+    """`name` is an address's name within the place; without `permission` the tab would answer 403, and is absent."""
+
+    permission: str
+    label: str | Promise
+    name: str
+    icon: str
+
+
+PORTAL_TABS = (
+    TabTo("apitokens:read", gettext_lazy("Tokens"), "tokens", "key-round"),
+    TabTo("audit:read", gettext_lazy("Audit"), "audit", "scroll-text"),
+)
+
+
 @dataclass
 class Navigation:
     user: User
     path: str
-    principal: MemberPrincipal | None
+    principal: PagePrincipal | None
+    place: Place | None
+    tabs_to: Sequence[TabTo]
 
     @property
     def user_label(self) -> str:
@@ -40,29 +60,42 @@ class Navigation:
     def tenants(self) -> list[Membership]:
         return list(memberships_of(self.user)[:50])
 
+    @cached_property
+    def environments(self) -> list[Environment]:
+        """Those whose console the person can open."""
+        return list(environments_of(self.user).order_by("name", "slug")[:50])
+
     @property
     def current(self) -> Membership | None:
         return self.principal.membership if self.principal else None
 
     @property
-    def environment(self) -> str:
-        return self.principal.environment.name if self.principal else ""
+    def is_console(self) -> bool:
+        return isinstance(self.principal, ConsolePrincipal)
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the vendor's person who looks at the console may do more than read."""
+        member = self.principal.vendor_membership if self.principal else None
+        return member is not None and member.role != VendorMembership.Role.AUDITOR
+
+    @property
+    def tokens_url(self) -> str:
+        return self.place.url("tokens") if self.place else ""
+
+    @property
+    def environment(self) -> Environment | None:
+        return self.principal.environment if self.principal else None
 
     @cached_property
     def tabs(self) -> list[Tab]:
         """Tabs that would answer 403 are absent."""
-        if self.principal is None:
+        if self.principal is None or self.place is None:
             return []
-        slug = self.principal.tenant.slug
-        tabs = [
-            ("apitokens:read", _("Tokens"), reverse("portal:tokens", args=[slug]), "key-round"),
-            ("audit:read", _("Audit"), reverse("portal:audit", args=[slug]), "scroll-text"),
-        ]
-        return [
-            Tab(label=label, url=url, icon=icon, is_current=self.path.startswith(url))
-            for permission, label, url, icon in tabs
-            if self.principal.holds(permission)
-        ]
+        offered = [(to, self.place.url(to.name)) for to in self.tabs_to if self.principal.holds(to.permission)]
+        # The longest address that leads here: one tab's may begin like another's.
+        here = max((url for _, url in offered if self.path.startswith(url)), key=len, default="")
+        return [Tab(label=str(to.label), url=url, icon=to.icon, is_current=url == here) for to, url in offered]
 
 
 def navigation(request: HttpRequest) -> dict[str, Navigation | None]:
@@ -70,4 +103,11 @@ def navigation(request: HttpRequest) -> dict[str, Navigation | None]:
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {"nav": None}
-    return {"nav": Navigation(user=user, path=request.path, principal=getattr(request, "principal", None))}
+    nav = Navigation(
+        user=user,
+        path=request.path,
+        principal=getattr(request, "principal", None),
+        place=getattr(request, "place", None),
+        tabs_to=getattr(request, "tabs_to", ()),
+    )
+    return {"nav": nav}

@@ -8,15 +8,14 @@ from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apitokens import policy
 from apitokens.models import ApiToken, Kind, Owner
+from apitokens.pages.places import PagePrincipal, Place
 from apitokens.policy import State
-from apitokens.principals import MemberPrincipal
-from apitokens.services import PERMISSION_FAMILY
+from apitokens.services import is_own, needs
 from audit.models import ActorKind, AuditEvent, Outcome, Person
 
 KINDS = {Kind.CLIENT_CREDENTIALS: gettext_lazy("Client credentials"), Kind.ACCESS_TOKEN: gettext_lazy("Access token")}
@@ -35,6 +34,7 @@ VERBS = {
     "apitoken.edited": gettext_lazy("Changed the token"),
     "apitoken.disabled": gettext_lazy("Disabled the token"),
     "apitoken.enabled": gettext_lazy("Enabled the token"),
+    "apitoken.jwts_ended": gettext_lazy("Ended its JWTs"),
     "apitoken.deleted": gettext_lazy("Deleted the token"),
     "apitoken.secret_renewed": gettext_lazy("Made a new secret"),
     "apitoken.secret_in_address": gettext_lazy("Sent its secret in an address: replace it"),
@@ -49,8 +49,9 @@ class TokenRow:
     """One token, with its standing and last four characters (`with_standing`, `with_last_four`)."""
 
     token: ApiToken
-    principal: MemberPrincipal
+    principal: PagePrincipal
     at: datetime
+    place: Place
 
     @cached_property
     def now(self) -> policy.Effective:
@@ -82,11 +83,12 @@ class TokenRow:
 
     @property
     def owner_label(self) -> str:
-        if self.token.owner == Owner.TENANT:
-            return self.principal.tenant.name
-        if self.token.membership_id and self.token.membership == self.principal.membership:
+        if self.token.tenant and self.token.owner == Owner.TENANT:
+            return self.token.tenant.name
+        if is_own(self.principal, self.token):
             return _("You")
-        return str(self.token.membership.user) if self.token.membership else _("Environment")
+        member = self.token.membership or self.token.vendor_membership
+        return str(member.user) if member else _("Environment")
 
     @property
     def last_four(self) -> str:
@@ -126,11 +128,15 @@ class TokenRow:
         return str(STATES[self._state][1])
 
     def _may(self, act: str) -> bool:
-        return self.principal.holds(f"{PERMISSION_FAMILY[Owner(self.token.owner)]}:{act}")
+        return self.principal.holds(needs(self.principal, self.token, act))
+
+    @property
+    def _is_mine_to_change(self) -> bool:
+        return self.token.owner != Owner.USER or is_own(self.principal, self.token)
 
     @property
     def can_edit(self) -> bool:
-        return self._may("create")
+        return self._is_mine_to_change and self._may("create")
 
     @property
     def can_disable(self) -> bool:
@@ -138,7 +144,7 @@ class TokenRow:
 
     @property
     def can_enable(self) -> bool:
-        return self.token.disabled_at is not None and self._may("create")
+        return self.token.disabled_at is not None and self.can_edit
 
     @property
     def can_delete(self) -> bool:
@@ -146,11 +152,14 @@ class TokenRow:
 
     @property
     def can_renew(self) -> bool:
-        is_own = self.token.owner != Owner.USER or self.token.membership == self.principal.membership
-        return is_own and self._may("create") and self._state != State.EXPIRED
+        return self.can_edit and self._state != State.EXPIRED
+
+    @property
+    def can_end_jwts(self) -> bool:
+        return self.token.kind == Kind.CLIENT_CREDENTIALS and self._may("delete")
 
     def _url(self, name: str) -> str:
-        return reverse(f"portal:{name}", args=[self.principal.tenant.slug, self.token.token_id])
+        return self.place.url(name, self.token.token_id)
 
     @property
     def url(self) -> str:
@@ -167,6 +176,10 @@ class TokenRow:
     @property
     def enable_url(self) -> str:
         return self._url("token-enable")
+
+    @property
+    def end_jwts_url(self) -> str:
+        return self._url("token-end-jwts")
 
     @property
     def delete_url(self) -> str:

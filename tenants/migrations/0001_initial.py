@@ -65,6 +65,22 @@ class Migration(migrations.Migration):
                 ),
                 ("name", models.CharField(max_length=100)),
                 ("slug", models.CharField(max_length=63, unique=True)),
+                (
+                    "colour",
+                    models.CharField(
+                        choices=[
+                            ("grey", "Grey"),
+                            ("blue", "Blue"),
+                            ("teal", "Teal"),
+                            ("green", "Green"),
+                            ("amber", "Amber"),
+                            ("red", "Red"),
+                            ("purple", "Purple"),
+                        ],
+                        default="blue",
+                        max_length=6,
+                    ),
+                ),
                 ("token_prefix", models.CharField(max_length=32, unique=True)),
                 (
                     "signing_algorithm",
@@ -105,6 +121,10 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(("signing_algorithm__in", ["ES256", "RS256", "EdDSA"])),
                         name="environment_algorithm_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("colour__in", ["grey", "blue", "teal", "green", "amber", "red", "purple"])),
+                        name="environment_colour_known",
                     ),
                 ],
             },
@@ -169,6 +189,9 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "indexes": [
+                    models.Index(fields=["environment", "-created_at", "-id"], name="tenant_list_of_environment")
+                ],
                 "constraints": [
                     models.UniqueConstraint(
                         models.F("environment"),
@@ -231,6 +254,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "indexes": [models.Index(fields=["tenant", "-created_at", "-id"], name="membership_list_of_tenant")],
                 "constraints": [
                     models.UniqueConstraint(fields=("tenant", "user"), name="membership_once_per_tenant"),
                     models.UniqueConstraint(fields=("id", "tenant"), name="membership_agreement_key"),
@@ -254,6 +278,7 @@ class Migration(migrations.Migration):
                 ("key", models.CharField(max_length=68)),
                 ("name", models.CharField(max_length=100)),
                 ("level", models.PositiveSmallIntegerField()),
+                ("is_for_new_tenants", models.BooleanField(default=False)),
                 (
                     "environment",
                     models.ForeignKey(
@@ -302,6 +327,15 @@ class Migration(migrations.Migration):
                     ),
                     models.CheckConstraint(
                         condition=models.Q(("level__gte", 0), ("level__lte", 32767)), name="role_level_range"
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_for_new_tenants", True)),
+                        fields=("environment",),
+                        name="role_one_for_new_tenants",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("is_for_new_tenants", False), ("tenant__isnull", True), _connector="OR"),
+                        name="role_for_new_tenants_is_the_vendors",
                     ),
                     tenants.constraints.CompositeForeignKey(
                         fields=("tenant", "environment"),
@@ -458,6 +492,222 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Invitation",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("email", models.EmailField(max_length=254)),
+                (
+                    "vendor_role",
+                    models.CharField(
+                        blank=True,
+                        choices=[("owner", "Owner"), ("admin", "Admin"), ("auditor", "Auditor")],
+                        max_length=7,
+                    ),
+                ),
+                ("in_all_environments", models.BooleanField(default=True)),
+                ("digest", models.BinaryField(max_length=32)),
+                ("sender_token_id", models.UUIDField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("expires_at", models.DateTimeField()),
+                ("accepted_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="invitations",
+                        to="tenants.environment",
+                    ),
+                ),
+                (
+                    "sender_membership",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.membership",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="invitations",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "vendor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="invitations", to="tenants.vendor"
+                    ),
+                ),
+                (
+                    "sender_vendor_membership",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.vendormembership",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [
+                    models.Index(fields=["tenant", "-created_at", "-id"], name="invitation_list_of_tenant"),
+                    models.Index(fields=["vendor", "-created_at", "-id"], name="invitation_list_of_vendor"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("digest",), name="invitation_digest_unique"),
+                    models.UniqueConstraint(fields=("id", "tenant"), name="invitation_agreement_key"),
+                    models.UniqueConstraint(fields=("id", "vendor"), name="invitation_vendor_agreement_key"),
+                    models.UniqueConstraint(
+                        models.F("vendor"),
+                        django.db.models.functions.text.Lower("email"),
+                        condition=models.Q(("accepted_at__isnull", True), ("tenant__isnull", True)),
+                        name="invitation_one_open_per_vendor",
+                    ),
+                    models.UniqueConstraint(
+                        models.F("tenant"),
+                        django.db.models.functions.text.Lower("email"),
+                        condition=models.Q(("accepted_at__isnull", True), ("tenant__isnull", False)),
+                        name="invitation_one_open_per_tenant",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("environment__isnull", False), ("tenant__isnull", False), ("vendor_role", "")),
+                            models.Q(
+                                ("environment__isnull", True),
+                                ("tenant__isnull", True),
+                                ("vendor_role__in", ["owner", "admin", "auditor"]),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="invitation_to_a_tenant_or_a_vendor",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("expires_at__gt", models.F("created_at"))), name="invitation_expires_later"
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("tenant", "environment"),
+                        name="invitation_tenant_of_environment",
+                        to_fields=("id", "environment"),
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("environment", "vendor"),
+                        name="invitation_environment_of_vendor",
+                        to_fields=("id", "vendor"),
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="InvitationEnvironment",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.environment"
+                    ),
+                ),
+                (
+                    "invitation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="listed", to="tenants.invitation"
+                    ),
+                ),
+                (
+                    "vendor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.vendor"
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("invitation", "environment"), name="invitationenvironment_once"),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("invitation", "vendor"),
+                        name="invitationenvironment_invitation_of_vendor",
+                        to_fields=("id", "vendor"),
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("environment", "vendor"),
+                        name="invitationenvironment_environment_of_vendor",
+                        to_fields=("id", "vendor"),
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="InvitationRole",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("role_scope_id", models.UUIDField()),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.environment"
+                    ),
+                ),
+                (
+                    "invitation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="invitation_roles",
+                        to="tenants.invitation",
+                    ),
+                ),
+                (
+                    "role",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.role"),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("invitation", "role"), name="invitationrole_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("role_scope_id", models.F("tenant")),
+                            ("role_scope_id", models.F("environment")),
+                            _connector="OR",
+                        ),
+                        name="invitationrole_role_available_in_tenant",
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("invitation", "tenant"),
+                        name="invitationrole_invitation_of_tenant",
+                        to_fields=("id", "tenant"),
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("tenant", "environment"),
+                        name="invitationrole_tenant_of_environment",
+                        to_fields=("id", "environment"),
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("role", "role_scope_id"), name="invitationrole_role_scope", to_fields=("id", "scope_id")
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="VendorMembershipEnvironment",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -536,10 +786,24 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddField(
+            model_name="invitation",
+            name="environments",
+            field=models.ManyToManyField(
+                related_name="+", through="tenants.InvitationEnvironment", to="tenants.environment"
+            ),
+        ),
+        migrations.AddField(
             model_name="membership",
             name="roles",
             field=models.ManyToManyField(
                 related_name="memberships", through="tenants.MembershipRole", to="tenants.role"
+            ),
+        ),
+        migrations.AddField(
+            model_name="invitation",
+            name="roles",
+            field=models.ManyToManyField(
+                related_name="invitations", through="tenants.InvitationRole", to="tenants.role"
             ),
         ),
         migrations.AddField(

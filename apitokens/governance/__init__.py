@@ -1,0 +1,1 @@
+"""Use-cases that change who may do what: they touch members, roles, permissions and tokens together."""

@@ -1,0 +1,32 @@
+"""Where a page is: in a tenant's portal or in an environment's console. The same page has an address in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import reverse
+
+from apitokens.access import PortalRequest
+from apitokens.principals import ConsolePrincipal, MemberPrincipal
+
+PagePrincipal = MemberPrincipal | ConsolePrincipal
+
+
+@dataclass(frozen=True)
+class Place:
+    """`slug` is the tenant's or the environment's."""
+
+    namespace: str
+    slug: str
+
+    def url(self, name: str, *more: object) -> str:
+        return reverse(f"{self.namespace}:{name}", args=[self.slug, *more])
+
+
+class PageRequest(PortalRequest):
+    """A request that has passed a door; for annotations."""
+
+    place: Place
+    tabs_to: Sequence[Any]

@@ -1,0 +1,241 @@
+"""What is done with tokens on pages: of a tenant in the portal, of an environment in the console.
+
+The addresses say through which door each is reached (`urls`); here it is open already.
+"""
+
+from datetime import datetime
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from apitokens import access, policy, services
+from apitokens.models import ApiToken, Kind
+from apitokens.orders import Order, name_key
+from apitokens.pages.connect import save_commands, snippets
+from apitokens.pages.forms import NonceForm, TokenForm, TokenNaming
+from apitokens.pages.paging import page_of
+from apitokens.pages.places import PagePrincipal, PageRequest
+from apitokens.pages.rows import TokenRow, event_rows
+from apitokens.pages.words import in_words
+from apitokens.paging import TokenPages
+from audit.models import AuditEvent
+from audit.services import Refusal
+from tenants.models import Permission
+
+UNPROCESSABLE = 422
+
+
+@require_safe
+def tokens(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
+    """Both kinds in one list, the tenant's and the person's own."""
+    pages = TokenPages()
+    visible = access.visible_tokens(principal).with_standing().with_last_four().select_related("creator")
+    page = page_of(pages, visible, request)
+    at = timezone.now()
+    context = {
+        "tokens": [TokenRow(token, principal, at, request.place) for token in page],
+        "can_create": _may_create(principal),
+        "create_url": request.place.url("token-new"),
+        "next_url": pages.get_next_link(),
+        "previous_url": pages.get_previous_link(),
+    }
+    return render(request, "portal/tokens/list.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_new(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
+    if not _may_create(principal):
+        access.require(principal, "apitokens:create" if principal.tenant else "environment-tokens:create")
+    form = TokenForm(request.POST if request.method == "POST" else None, principal=principal)
+    taken = None
+    if form.is_valid():
+        order = form.order()
+        try:
+            issued = services.issue(
+                by=principal,
+                tenant=principal.tenant,
+                order=order,
+                at=timezone.now(),
+                nonce=form.cleaned_data["nonce"],
+            )
+        except services.AlreadyIssued as refusal:
+            return _already(request, principal, refusal)
+        except services.NameTaken as refusal:
+            form.add_refusal(refusal)
+            taken = _named(request, principal, order)
+        except Refusal as refusal:
+            form.add_refusal(refusal)
+        else:
+            return _secret(request, principal, issued, heading=_("Here is your secret"))
+    status = UNPROCESSABLE if form.errors else 200
+    return render(request, "portal/tokens/new.html", {"form": form, "taken": taken}, status=status)
+
+
+@require_safe
+def token(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
+    found = access.open_token(principal, token_id)
+    row = TokenRow(found, principal, timezone.now(), request.place)
+    standing = policy.Standing.of(found)
+    now = policy.effective_permissions(standing)
+    events = AuditEvent.objects.filter(target_id=found.id, environment_id=found.environment_id).order_by("-at", "-id")
+    context = {
+        "token": row,
+        "permissions": list(Permission.objects.filter(environment=found.environment_id, key__in=now.permissions)),
+        "withheld": [{"key": key, "reason": reason} for key, reason in policy.withheld(standing, now).items()],
+        "facts": _facts(row),
+        "events": event_rows(events[:50]),
+        "actions": row,
+    }
+    return render(request, "portal/tokens/detail.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_edit(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
+    found = access.open_token(principal, token_id)
+    _show_form_to(request, principal, found, "create")
+    initial = {"name": found.name, "description": found.description}
+    form = TokenNaming(request.POST if request.method == "POST" else None, initial=initial)
+    if form.is_valid():
+        try:
+            services.edit(by=principal, token=found, at=timezone.now(), **form.cleaned_data)
+        except Refusal as refusal:
+            form.add_refusal(refusal)
+        else:
+            messages.success(request, _("The token was changed."))
+            return redirect(request.place.url("token", token_id))
+    context = {"token": TokenRow(found, principal, timezone.now(), request.place), "form": form}
+    return render(request, "portal/tokens/edit.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+@require_POST
+def token_disable(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
+    services.disable(by=principal, token=access.open_token(principal, token_id), at=timezone.now())
+    messages.success(request, _("The token is disabled and stops working now."))
+    return redirect(request.place.url("token", token_id))
+
+
+@require_POST
+def token_enable(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
+    services.enable(by=principal, token=access.open_token(principal, token_id), at=timezone.now())
+    messages.success(request, _("The token is enabled. JWTs it got before stay dead."))
+    return redirect(request.place.url("token", token_id))
+
+
+@require_POST
+def token_end_jwts(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
+    services.end_jwts(by=principal, token=access.open_token(principal, token_id), at=timezone.now())
+    messages.success(request, _("Every JWT it got until now is dead. It gets new ones as before."))
+    return redirect(request.place.url("token", token_id))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_delete(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
+    """Asks on a page of its own, which names the token and says that there is no undo."""
+    found = access.open_token(principal, token_id)
+    if request.method == "POST":
+        services.delete(by=principal, token=found, at=timezone.now())
+        messages.success(request, _("The token was deleted."))
+        return redirect(request.place.url("tokens"))
+    _show_form_to(request, principal, found, "delete")
+    row = TokenRow(found, principal, timezone.now(), request.place)
+    is_client = found.kind == Kind.CLIENT_CREDENTIALS
+    context = {"token": row, "jwt_lifetime": in_words(found.token_type.jwt_lifetime) if is_client else ""}
+    return render(request, "portal/tokens/delete.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_new_secret(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
+    found = access.open_token(principal, token_id)
+    _show_form_to(request, principal, found, "create")
+    form = NonceForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        try:
+            issued = services.renew_secret(
+                by=principal, token=found, at=timezone.now(), nonce=form.cleaned_data["nonce"]
+            )
+        except services.AlreadyIssued as refusal:
+            return _already(request, principal, refusal)
+        return _secret(request, principal, issued, heading=_("Here is your new secret"))
+    return render(
+        request,
+        "portal/tokens/new_secret.html",
+        {"token": TokenRow(found, principal, timezone.now(), request.place), "form": form},
+    )
+
+
+def _show_form_to(request: PageRequest, principal: PagePrincipal, found: ApiToken, act: str) -> None:
+    """A form is shown to who may send it; whether what is sent may be done is the service's to say, and to record."""
+    if request.method != "POST":
+        access.require(principal, services.needs(principal, found, act))
+
+
+def _may_create(principal: PagePrincipal) -> bool:
+    if principal.tenant is None:
+        return principal.holds("environment-tokens:create")
+    return principal.holds("apitokens:create") or principal.holds("personal-apitokens:create")
+
+
+def _named(request: PageRequest, principal: PagePrincipal, order: Order) -> TokenRow | None:
+    """The token that has the name: perhaps the one that this person has just made, with a form sent twice."""
+    named = access.visible_tokens(principal).filter(owner=order.owner, name_key=name_key(order.name.strip()))
+    found = named.with_standing().with_last_four().first()
+    return TokenRow(found, principal, timezone.now(), request.place) if found else None
+
+
+def _secret(request: PageRequest, principal: PagePrincipal, issued: services.Issued, *, heading: str) -> HttpResponse:
+    """The exception to redirect-after-post: the secret is in the answer to this POST and nowhere else (R1)."""
+    found = access.with_everything(issued.token)
+    if found.kind == Kind.CLIENT_CREDENTIALS:
+        shown = [("client_id", _("Client id"), found.client_id), ("client_secret", _("Secret"), issued.plaintext)]
+    else:
+        shown = [("access_token", _("Access token"), issued.plaintext)]
+    shown = [("token_id", _("Token id"), found.token_id), *shown]
+    context = {
+        "heading": heading,
+        "token": TokenRow(found, principal, timezone.now(), request.place),
+        "fields": [
+            {"name": name, "label": label, "value": value, "secret": value == issued.plaintext}
+            for name, label, value in shown
+        ],
+        "snippets": snippets(found, issued.plaintext),
+        "save_commands": save_commands(found, issued.plaintext),
+    }
+    return render(request, "portal/tokens/secret.html", context)
+
+
+def _already(request: PageRequest, principal: PagePrincipal, refusal: services.AlreadyIssued) -> HttpResponse:
+    row = None
+    if refusal.token is not None:
+        row = TokenRow(access.with_everything(refusal.token), principal, timezone.now(), request.place)
+    context = {"token": row, "new_secret_url": row.new_secret_url if row else None}
+    return render(request, "portal/tokens/already.html", context, status=409)
+
+
+def _facts(row: TokenRow) -> list[tuple[str, str]]:
+    found = row.token
+    facts = [
+        (_("Kind"), row.kind_label),
+        (_("Owner"), row.owner_label),
+        (_("Roles"), row.roles_label),
+        (_("Token id"), found.token_id),
+    ]
+    if found.kind == Kind.CLIENT_CREDENTIALS:
+        facts.append((_("Client id"), found.client_id))
+        facts.append((_("Its JWTs live for"), in_words(found.token_type.jwt_lifetime)))
+    return [
+        *facts,
+        (_("Secret ends in"), row.last_four),
+        (_("Made by"), row.created_by),
+        (_("Made"), _moment(found.created_at)),
+        (_("Expires"), _moment(found.expires_at) if found.expires_at else _("never")),
+        (_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")),
+    ]
+
+
+def _moment(at: datetime) -> str:
+    return date_format(at, "j M Y, H:i") + " UTC"
