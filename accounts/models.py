@@ -2,6 +2,7 @@
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
@@ -16,6 +17,12 @@ class UserManager(BaseUserManager["User"]):
         user.set_password(password)
         user.save(using=self._db)
         return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: object) -> "User":
+        """An operator, who may open Django's admin where it is mounted; no member of anything by that."""
+        if self.filter(email__iexact=email, voucher_id__isnull=True).exists():
+            raise ValidationError("Somebody signs in with this e-mail already: choose another one for the operator.")
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
     def get_by_natural_key(self, username: str | None) -> "User":
         # Only local people sign in by e-mail: a vouched identity with the same address must stay out of reach (R12).

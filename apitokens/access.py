@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Collection
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import Http404, HttpRequest
 
 from accounts.models import User
@@ -19,9 +20,14 @@ from apitokens.querysets import ApiTokenQuerySet
 from audit.actors import Actor
 from audit.models import ActorKind
 from audit.services import record
-from tenants.models import UUID_FORM, Environment, Membership, Tenant, VendorMembership
+from tenants.models import UUID_FORM, Environment, Invitation, Membership, Permission, Role, Tenant, VendorMembership
 from tenants.policy import Grantor, PermissionMissing
-from tenants.queries import built_in_permissions, grantor_of_membership, grantor_of_vendor_membership
+from tenants.queries import (
+    available_roles,
+    built_in_permissions,
+    grantor_of_membership,
+    grantor_of_vendor_membership,
+)
 
 
 class PortalRequest(HttpRequest):
@@ -149,14 +155,16 @@ def environments_of(user: User) -> QuerySet[Environment]:
     ).distinct()
 
 
-def open_environment(request: PortalRequest, slug: str) -> ConsolePrincipal:
-    """The signed-in person in that environment's console; raises Http404 for one that they do not cover."""
-    environment = environments_of(request.user).select_related("vendor").filter(slug=slug).first()
+def open_environment(request: PortalRequest, slug: str, user: User | None = None) -> ConsolePrincipal:
+    """The signed-in person in that environment's console; raises Http404 for one that they do not cover.
+
+    The API names them itself: there the framework has put its caller into the request's `user`.
+    """
+    user = user or request.user
+    environment = environments_of(user).select_related("vendor").filter(slug=slug).first()
     if environment is None:
         raise Http404
-    member = (
-        VendorMembership.objects.active().select_related("user").get(user=request.user, vendor=environment.vendor_id)
-    )
+    member = VendorMembership.objects.active().select_related("user").get(user=user, vendor=environment.vendor_id)
     return of_vendor_membership(member, environment, request)
 
 
@@ -174,6 +182,67 @@ def find_tenant(environment_tenants: QuerySet[Tenant], reference: str) -> Tenant
     if tenant is None:
         raise Http404
     return tenant
+
+
+def members_of(principal: Principal) -> QuerySet[Membership]:
+    """Those who have not left the tenant in which the principal acts, with their roles, highest first."""
+    members = Membership.objects.filter(tenant=principal.tenant, ended_at__isnull=True)
+    roles = Prefetch("roles", Role.objects.order_by("-level", "key"))
+    return members.select_related("user", "tenant__environment", "environment").prefetch_related(roles)
+
+
+def open_member(principal: Principal, member_id: UUID) -> Membership:
+    """A member of the principal's own tenant; raises Http404."""
+    member = members_of(principal).filter(pk=member_id).first() if principal.tenant else None
+    if member is None:
+        raise Http404
+    return member
+
+
+def vendors_people(principal: Principal) -> QuerySet[VendorMembership]:
+    """Everybody who works for the vendor of the principal's environment, with what they cover."""
+    people = VendorMembership.objects.filter(vendor=principal.environment.vendor_id, ended_at__isnull=True)
+    environments = Prefetch("environments", Environment.objects.order_by("name", "slug"))
+    return people.select_related("user", "vendor").prefetch_related(environments)
+
+
+def open_invitations(principal: Principal) -> QuerySet[Invitation]:
+    """What the principal's tenant, or in the whole environment the vendor, has offered and nobody has accepted."""
+    found = Invitation.objects.filter(accepted_at__isnull=True, tenant=principal.tenant)
+    if principal.tenant is None:
+        found = found.filter(vendor=principal.environment.vendor_id)
+    roles = Prefetch("roles", Role.objects.order_by("-level", "key"))
+    environments = Prefetch("environments", Environment.objects.order_by("name", "slug"))
+    return found.select_related("tenant__environment", "vendor").prefetch_related(roles, environments)
+
+
+def open_invitation(principal: Principal, invitation_id: UUID) -> Invitation:
+    """One that nobody has accepted yet; raises Http404."""
+    invitation = open_invitations(principal).filter(pk=invitation_id).first()
+    if invitation is None:
+        raise Http404
+    return invitation
+
+
+def open_person(principal: Principal, member_id: UUID) -> VendorMembership:
+    """Somebody who works for the same vendor; raises Http404."""
+    person = vendors_people(principal).filter(pk=member_id).first()
+    if person is None:
+        raise Http404
+    return person
+
+
+def named_like(text: str) -> Q:
+    """Members and vendor's people whose name or e-mail has the text in it."""
+    if "\0" in text:  # which PostgreSQL takes in no text
+        return Q(pk__in=[])
+    return Q(user__name__icontains=text) | Q(user__email__icontains=text)
+
+
+def visible_tenants(principal: Principal) -> QuerySet[Tenant]:
+    """The tenants of the environment, or the one in which the principal acts; suspended and deleted ones too."""
+    tenants = Tenant.objects.filter(environment=principal.environment).select_related("environment")
+    return tenants if principal.tenant is None else tenants.filter(pk=principal.tenant.pk)
 
 
 def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
@@ -203,11 +272,17 @@ def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
     return tokens.filter(seen)
 
 
+def sees_flags(principal: Principal) -> bool:
+    """Whether it is told what to look at about tokens, which is about other people too (`flags`)."""
+    is_environments = principal.token is not None and principal.token.owner == Owner.ENVIRONMENT
+    return is_environments or principal.vendor_membership is not None or principal.holds("members:read")
+
+
 def open_token(principal: Principal, token_id: str) -> ApiToken:
     """One of the visible tokens, with its standing; raises Http404."""
     if not credentials.TOKEN_ID.fullmatch(token_id):
         raise Http404
-    visible: ApiTokenQuerySet = visible_tokens(principal).with_standing().with_last_four()
+    visible: ApiTokenQuerySet = visible_tokens(principal).with_standing().with_suspicions().with_last_four()
     token: ApiToken | None = visible.filter(token_id=token_id).first()
     if token is None:
         raise Http404
@@ -216,5 +291,42 @@ def open_token(principal: Principal, token_id: str) -> ApiToken:
 
 def with_everything(token: ApiToken) -> ApiToken:
     """The row again, as it is now, with its standing and last four characters: what representations read."""
-    fresh: ApiToken = ApiToken.objects.with_standing().with_last_four().get(pk=token.pk)
+    fresh: ApiToken = ApiToken.objects.with_standing().with_suspicions().with_last_four().get(pk=token.pk)
     return fresh
+
+
+def visible_roles(principal: Principal) -> QuerySet[Role]:
+    """The vendor's roles and those of the principal's tenant; for who acts for the environment those of all tenants."""
+    if principal.tenant is not None:
+        return available_roles(principal.environment, principal.tenant).select_related("tenant", "environment")
+    return Role.objects.filter(environment=principal.environment).select_related("tenant", "environment")
+
+
+def open_role(principal: Principal, role_id: UUID) -> Role:
+    """One of the visible roles; raises Http404."""
+    role = visible_roles(principal).filter(pk=role_id).first()
+    if role is None:
+        raise Http404
+    return role
+
+
+def visible_permissions(principal: Principal) -> QuerySet[Permission]:
+    """Those of the environment; to a tenant those that its roles and tokens can have any use for."""
+    found = Permission.objects.filter(environment=principal.environment)
+    if principal.tenant is not None:
+        found = found.filter(Q(for_tenant_tokens=True) | Q(for_personal_tokens=True))
+    return found
+
+
+def open_permission(principal: Principal, permission_id: UUID) -> Permission:
+    """One of the visible permissions; raises Http404."""
+    permission = visible_permissions(principal).filter(pk=permission_id).first()
+    if permission is None:
+        raise Http404
+    return permission
+
+
+def only_visible(principal: Principal, token_ids: Collection[str]) -> set[str]:
+    """Of these tokens those that the principal may see: what is counted need not be named."""
+    found = visible_tokens(principal).filter(token_id__in=token_ids)
+    return set(found.values_list("token_id", flat=True))

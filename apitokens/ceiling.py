@@ -1,8 +1,9 @@
 """The ceiling under locks (R3): what somebody may hand out at this moment, and what a grant would fix.
 
 Called inside the transaction that writes. Locks are taken in one order: the quota's owner (exclusive, by the
-service), the grantor (shared), roles (shared). A demotion or a role edit takes its row exclusively, so whichever comes
-second sees the other's result; what is decided on is therefore read after the lock, never before.
+service), the environment (shared), the grantor (shared), the token type (shared), roles (shared), tokens. A demotion,
+a role edit or a change of the type takes its row exclusively, so whichever comes second sees the other's result; what
+is decided on is therefore read after the lock, never before.
 """
 
 from dataclasses import dataclass, replace
@@ -85,11 +86,14 @@ class NotItsOwner(Refusal):
 
 
 def token_type_of(environment: Environment, order: Order) -> TokenType:
+    """The cell of the order as it is at this moment, under a shared lock: a change of it that came first is seen."""
     if order.owner not in Owner.values:
         raise InvalidField("owner", f"Owner is one of {', '.join(Owner.values)}.")
     if order.kind not in Kind.values:
         raise InvalidField("kind", f"Kind is one of {', '.join(Kind.values)}.")
-    token_type = TokenType.objects.filter(environment=environment, owner=order.owner, kind=order.kind).first()
+    found = TokenType.objects.filter(environment=environment, owner=order.owner, kind=order.kind)
+    lock_shared(found)
+    token_type = found.select_related("environment").first()
     if token_type is None:
         raise TokenTypeDisabled(order.owner, order.kind)
     check_enabled(token_type)
@@ -116,7 +120,12 @@ def check_still_member(membership: Membership) -> None:
 
 
 def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
-    """The one who asks, as they are at this moment under shared locks on them and their roles; and what they hold."""
+    """The one who asks, as they are at this moment under shared locks on them and their roles; and what they hold.
+
+    The environment is held first: whoever changes roles or permissions holds it exclusively, and so waits for all who
+    grant, and they for it. Else a grant, which locks roles in two steps, and an edit of several roles could deadlock.
+    """
+    lock_shared(Environment.objects.filter(pk=by.environment.pk))
     if by.is_system:
         return by, UNLIMITED
     if by.membership is not None:
@@ -179,7 +188,7 @@ def decide(
     if grant.roles and grant.permissions:
         raise InvalidField("permissions", "Give either roles or permissions, not both.")
     if grant.roles:
-        found = Role.objects.filter(pk__in=_resolve(grant.roles, token_type.environment, tenant))
+        found = Role.objects.filter(pk__in=resolve(grant.roles, token_type.environment, tenant))
         lock_shared(found)
         roles = list(found)
         held = held_roles(roles)
@@ -215,7 +224,7 @@ def _less(permissions: frozenset[str], without: tuple[str, ...]) -> frozenset[st
     return permissions - frozenset(without)
 
 
-def _resolve(names: tuple[str, ...], environment: Environment, tenant: Tenant | None) -> set[UUID]:
+def resolve(names: tuple[str, ...], environment: Environment, tenant: Tenant | None) -> set[UUID]:
     """The ids of roles named by key or id; one not available here is unknown, whether or not it exists elsewhere."""
     available: dict[str, UUID] = {}
     for role in available_roles(environment, tenant):

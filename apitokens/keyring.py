@@ -55,6 +55,12 @@ def verifying_key(kid: str) -> SigningKey | None:
     return SigningKey.objects.select_related("environment").filter(kid=kid, state__in=VERIFYING).first()
 
 
+def ring(environment: Environment) -> list[SigningKey]:
+    """The environment's keys in every state, newest first, without their private parts; at most the last hundred."""
+    rows = SigningKey.objects.filter(environment=environment).defer("private_key_encrypted")
+    return list(rows.order_by("-created_at", "-id")[:100])
+
+
 def jwks(environment: Environment) -> dict[str, list[dict[str, str]]]:
     """The environment's JSON Web Key Set (RFC 7517 section 5), newest key last."""
     rows = SigningKey.objects.filter(environment=environment, state__in=VERIFYING).order_by("created_at", "id")

@@ -157,13 +157,19 @@ class ApiToken(models.Model):
 
     objects = ApiTokenQuerySet.as_manager()
 
-    # Annotations, on rows read `with_standing` and `with_last_four` alone.
+    # Annotations, on rows read `with_standing`, `with_suspicions` and `with_last_four` alone.
     role_rows: list[list[Any]]
     holder_rows: list[list[Any]]
     vendor_rows: list[list[str]]
     vendor_membership_is_listed: bool
     audience: str | None
     last_four: str | None
+    is_known_to_one_who_left: bool
+    is_creator_member: bool
+    is_creator_suspended: bool
+    is_creator_without_grant_at_vendor: bool
+    creator_rows: list[list[Any]]
+    has_uncarried_role: bool
 
     class Meta:
         indexes = [

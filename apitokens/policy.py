@@ -6,9 +6,9 @@ query (`with_standing`); the token endpoint, the API's authenticator and the pag
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -149,20 +149,53 @@ def _level_still_allowed(role: HeldRole, grantor_level: int | None) -> bool:
     return grantor_level is None or role.level <= grantor_level
 
 
-def withheld(standing: Standing, now: Effective) -> dict[str, str]:
-    """Each permission that was granted and does not work now, with the layer that decided, in words for people."""
-    reasons = {}
-    for key in sorted(standing.granted - now.permissions):
-        carriers = [role for role in standing.roles if key in role.permissions]
-        if standing.granted_through == "roles" and not carriers:
-            reasons[key] = "None of its roles holds it any more."
-        elif standing.granted_through == "roles" and not any(
-            _level_still_allowed(role, standing.grantor_level) for role in carriers
-        ):
-            reasons[key] = "The level of its role was raised above that of whoever granted it."
-        else:
-            reasons[key] = "Its owner does not have it any more."
-    return reasons
+class Layer(StrEnum):
+    """Which of the rules decided on a permission of a token; all but the first say no."""
+
+    GRANTED = "granted"
+    UNKNOWN_PERMISSION = "unknown_permission"
+    NOT_FOR_THIS_OWNER = "not_for_this_owner"
+    NEVER_GRANTED = "never_granted"
+    LEFT_OUT = "left_out"
+    NOT_TAKEN_OVER = "not_taken_over"
+    ROLE_LOST_IT = "role_lost_it"
+    ROLE_ABOVE_GRANTOR = "role_above_grantor"
+    OWNER_LACKS_IT = "owner_lacks_it"
+    TOKEN_NOT_USABLE = "token_not_usable"  # noqa: S105 -- the name of a layer
+
+
+def explain(
+    standing: Standing,
+    permission: str,
+    *,
+    known: Mapping[str, bool] | None = None,
+    gained: Collection[str] = frozenset(),
+) -> Layer:
+    """The layer that decides on the permission now; GRANTED exactly when it is among `effective_permissions`.
+
+    `known` has each permission of the environment with whether tokens of this owner may be granted it; `gained` is what
+    the token's roles have got since it was granted, which a standing can't tell from what was left out.
+    """
+    carriers = [role for role in standing.roles if permission in role.permissions]
+    if permission in effective_permissions(standing).permissions:
+        return Layer.GRANTED
+    if known is not None and permission not in known:
+        return Layer.UNKNOWN_PERMISSION
+    if permission not in standing.granted and known is not None and not known[permission]:
+        return Layer.NOT_FOR_THIS_OWNER
+    if standing.granted_through == "owner":
+        return Layer.OWNER_LACKS_IT
+    if permission not in standing.granted:
+        if not carriers:
+            return Layer.NEVER_GRANTED
+        return Layer.NOT_TAKEN_OVER if permission in gained else Layer.LEFT_OUT
+    if standing.granted_through == "roles" and not carriers:
+        return Layer.ROLE_LOST_IT
+    if standing.granted_through == "roles" and not any(
+        _level_still_allowed(role, standing.grantor_level) for role in carriers
+    ):
+        return Layer.ROLE_ABOVE_GRANTOR
+    return Layer.OWNER_LACKS_IT
 
 
 def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
@@ -183,6 +216,36 @@ def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
     if not now.permissions:
         return State.POWERLESS
     return State.USABLE
+
+
+class Beyond(StrEnum):
+    """In what a token is out of policy: which limit of its type it would not pass today."""
+
+    LIFETIME = "lifetime"
+    NEVER_EXPIRES = "never_expires"
+    NO_IP_ALLOWLIST = "no_ip_allowlist"
+    ROLE = "role"
+
+
+def beyond_type(token: ApiToken, *, at: datetime) -> tuple[Beyond, ...]:
+    """The limits of its type, as they are now, that an existing token is beyond (read `with_suspicions`).
+
+    Limits bind what is made or changed; what was made before stays as it is until the vendor caps or disables it.
+    The same in SQL: `out_of_policy`.
+    """
+    token_type, expires_at = token.token_type, token.expires_at
+    if expires_at is not None and expires_at <= at:
+        return ()
+    longest = token_type.longest_lifetime
+    checks = {
+        Beyond.LIFETIME: expires_at is not None
+        and longest is not None
+        and expires_at - at > timedelta(seconds=longest),
+        Beyond.NEVER_EXPIRES: expires_at is None and not token_type.may_never_expire,
+        Beyond.NO_IP_ALLOWLIST: token_type.requires_ip_allowlist and not token.ip_allowlist,
+        Beyond.ROLE: token.has_uncarried_role,
+    }
+    return tuple(beyond for beyond, is_so in checks.items() if is_so)
 
 
 def generation(token: ApiToken, tenant: Tenant | None) -> int:

@@ -58,6 +58,6 @@ class ConsolePrincipal(Principal):
     vendor_membership: VendorMembership
 
 
-def system(environment: Environment) -> Principal:
+def system(environment: Environment, *, actor: Actor = SYSTEM) -> Principal:
     """For commands run by the operator, who needs nobody's leave."""
-    return Principal(actor=SYSTEM, environment=environment, tenant=None, permissions=frozenset(), is_system=True)
+    return Principal(actor=actor, environment=environment, tenant=None, permissions=frozenset(), is_system=True)

@@ -1,13 +1,32 @@
 """What one query can say of tokens: which are usable (R5), and all that the policy needs to know of each (R4)."""
 
+from __future__ import annotations
+
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from django.apps import apps
-from django.db.models import BooleanField, CharField, Exists, F, Func, JSONField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DateTimeField,
+    DurationField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Func,
+    JSONField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+)
+from django.db.models.lookups import GreaterThan
 
 from tenants.models import (
     ApiIdentifier,
+    Membership,
     MembershipRole,
     Permission,
     RolePermission,
@@ -56,6 +75,18 @@ class JSONArrayContains(Func):
         return self.as_sql(compiler, connection, function="jsonb_exists")
 
 
+class Seconds(Func):
+    """A whole number of seconds as a duration, which SQLite keeps in microseconds."""
+
+    output_field = DurationField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="(%(expressions)s * 1000000)")
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        return self.as_sql(compiler, connection, template="(%(expressions)s * interval '1 second')")
+
+
 def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
     """The annotations from which `policy.Standing` is read, for a query whose rows reach the token by `prefix`."""
     token_roles = apps.get_model("apitokens", "ApiTokenRole").objects.filter(token=OuterRef(f"{prefix}pk"))
@@ -101,6 +132,59 @@ def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
     }
 
 
+def uncarried_role() -> Exists:
+    """Whether the token has a role that its type's list, if it has one, does not let it carry."""
+    roles = apps.get_model("apitokens", "ApiTokenRole").objects
+    listed = apps.get_model("apitokens", "TokenTypeRole").objects.filter(
+        token_type=OuterRef(OuterRef("token_type")), role=OuterRef("role")
+    )
+    return Exists(roles.filter(~Exists(listed), token=OuterRef("pk"), token__token_type__carries_all_roles=False))
+
+
+def suspicions() -> dict[str, Any]:
+    """The annotations from which `flags.of` tells what an administrator should look at, beside those of `standing`.
+
+    Of the people who made the token or were shown a secret that still works: have they left, may they still grant it?
+    """
+    live = apps.get_model("apitokens", "Secret").objects.filter(token=OuterRef("pk"), slot__isnull=False)
+    vendor = OuterRef("environment__vendor")
+    left_tenant = live.filter(
+        shown_to__memberships__tenant=OuterRef("tenant"), shown_to__memberships__ended_at__isnull=False
+    )
+    still_member = Membership.objects.filter(
+        tenant=OuterRef(OuterRef("tenant")), user=OuterRef("shown_to"), ended_at__isnull=True
+    )
+    left_vendor = live.filter(
+        ~Exists(still_member),
+        shown_to__vendor_memberships__vendor=vendor,
+        shown_to__vendor_memberships__ended_at__isnull=False,
+    )
+    as_member = Membership.objects.filter(tenant=OuterRef("tenant"), user=OuterRef("creator"), ended_at__isnull=True)
+    as_vendor = VendorMembership.objects.filter(vendor=vendor, user=OuterRef("creator"), ended_at__isnull=True)
+    is_suspended = Q(suspended_at__isnull=False) | Q(user__is_active=False)
+    listed = VendorMembershipEnvironment.objects.filter(
+        vendor_membership=OuterRef("pk"), environment=OuterRef(OuterRef("environment"))
+    )
+    may_not_grant = Q(role=VendorMembership.Role.AUDITOR) | Q(Q(in_all_environments=False), ~Exists(listed))
+    held = MembershipRole.objects.filter(
+        tenant=OuterRef("tenant"), membership__user=OuterRef("creator"), membership__ended_at__isnull=True
+    )
+    return {
+        "is_known_to_one_who_left": _either(Exists(left_tenant), Exists(left_vendor)),
+        "is_creator_member": Exists(as_member),
+        "is_creator_suspended": _either(
+            Exists(as_member.filter(is_suspended)), Q(Exists(as_vendor.filter(is_suspended))) & ~Q(Exists(as_member))
+        ),
+        "is_creator_without_grant_at_vendor": Exists(as_vendor.filter(may_not_grant)),
+        "creator_rows": JSONRows(held.values(a=F("role__level"), b=F("role__permissions__key"))),
+        "has_uncarried_role": uncarried_role(),
+    }
+
+
+def _either(one: Q | Exists, other: Q | Exists) -> ExpressionWrapper[Q]:
+    return ExpressionWrapper(Q(one) | Q(other), output_field=BooleanField())
+
+
 # What a token stands under: read with it, since every answer about it depends on them.
 ABOVE = ("environment", "tenant", "token_type", "membership__user", "vendor_membership__user")
 
@@ -109,6 +193,10 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
     def with_standing(self) -> Self:
         """Each token with all that decides what it may do now; `policy.Standing.of` reads it."""
         return self.select_related(*ABOVE).annotate(**standing())
+
+    def with_suspicions(self) -> Self:
+        """Each with what an administrator should look at; `flags.of` reads it, together with the standing."""
+        return self.annotate(**suspicions())
 
     def with_last_four(self) -> Self:
         """Each with the last four characters of its newest live secret."""
@@ -121,6 +209,24 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
 
     def not_expired(self, *, at: datetime) -> Self:
         return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=at))
+
+    def out_of_policy(self, *, at: datetime) -> Self:
+        """Tokens that could not be made today as they are, by the present limits of their own types.
+
+        The same on values: `policy.beyond_type`. What has expired can do nothing and is beyond nothing.
+        """
+        left = ExpressionWrapper(
+            F("expires_at") - Value(at, output_field=DateTimeField()), output_field=DurationField()
+        )
+        return self.not_expired(at=at).filter(
+            Q(expires_at__isnull=True, token_type__may_never_expire=False)
+            | Q(
+                Q(token_type__longest_lifetime__isnull=False),
+                GreaterThan(left, Seconds(F("token_type__longest_lifetime"))),
+            )
+            | Q(token_type__requires_ip_allowlist=True, ip_allowlist=[])
+            | Q(uncarried_role())
+        )
 
     @staticmethod
     def _active() -> Q:

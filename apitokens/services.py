@@ -3,6 +3,7 @@
 Whether somebody may is decided inside it, under locks: `ceiling` (R3).
 """
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,17 +13,17 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
-from apitokens import ceiling, credentials
+from apitokens import ceiling, credentials, policy
 from apitokens.ceiling import Decided
 from apitokens.changing import changing, record_change
 from apitokens.credentials import redacted
-from apitokens.models import ApiToken, ApiTokenRole, IssueNonce, Kind, Owner, Secret
+from apitokens.models import ApiToken, ApiTokenRole, IssueNonce, Kind, Owner, Secret, TokenType
 from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_description, clean_name, name_key
 from apitokens.principals import Principal
 from audit.services import Detail, Refusal
-from tenants.models import Environment, Tenant
-from tenants.policy import Grantor, check_holds
-from tenants.queries import lock
+from tenants.models import Environment, Role, Tenant
+from tenants.policy import UNLIMITED, Grantor, check_holds
+from tenants.queries import held_roles, lock, lock_shared
 
 PERMISSION_FAMILY = {
     Owner.ENVIRONMENT: "environment-tokens",
@@ -86,10 +87,10 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
     with _changing(by, "apitoken.issued", tenant, name=order.name, asked=_asked(order)):
         ceiling.check_reach(by, environment, tenant, owner=order.owner)
         used = _claim(by, nonce, "issue", tenant or environment)
-        token_type = ceiling.token_type_of(environment, order)
         membership = order.membership if order.owner == Owner.USER else None
         lock(membership or tenant or environment)
         by, grantor = ceiling.grantor_of(by, at=at)
+        token_type = ceiling.token_type_of(environment, order)
         check_holds(grantor, f"{PERMISSION_FAMILY[Owner(order.owner)]}:create")
         ceiling.check_may_make(by, order)
         if membership is not None:
@@ -120,6 +121,40 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
             IssueNonce.objects.filter(pk=used.pk).update(token_id=token.id)
         _record(by, "apitoken.issued", token, after=snapshot(token, decided))
     return Issued(token=token, plaintext=plaintext)
+
+
+def make_without_secret(
+    *,
+    by: Principal,
+    tenant: Tenant,
+    token_type: TokenType,
+    role: Role,
+    name: str,
+    expires_at: datetime | None,
+    at: datetime,
+) -> ApiToken:
+    """A tenant's token that the environment itself grants the role, inside the transaction of whoever calls.
+
+    It has no secret, and so authenticates nobody, until somebody who may makes it a new one (`renew_secret`).
+    """
+    lock_shared(Role.objects.filter(pk=role.pk))
+    token = ApiToken(
+        environment=tenant.environment,
+        tenant=tenant,
+        token_type=token_type,
+        owner=token_type.owner,
+        kind=token_type.kind,
+        name=name,
+        name_key=name_key(name),
+        expires_at=expires_at,
+        created_at=at,
+    )
+    granted = role.permissions.filter(**{ceiling.GRANTABLE[Owner(token_type.owner)]: True})
+    decided = Decided(through="roles", granted=frozenset(granted.values_list("key", flat=True)), roles=(role,))
+    _name_publicly(token)
+    _apply(token, decided, UNLIMITED)
+    _record(by, "apitoken.issued", token, after=snapshot(token, decided))
+    return token
 
 
 def edit(
@@ -163,6 +198,34 @@ def edit(
             token.save()
             _record(by, "apitoken.edited", token, before=before, after=after)
             cap_children(by, token)
+    return token
+
+
+def take_over(*, by: Principal, token: ApiToken, permissions: Collection[str], at: datetime) -> ApiToken:
+    """Give it those permissions that its roles have got since it was granted: granting, as if it were made anew (R3).
+
+    What was left out stays left out. Raises InvalidField for a permission that none of its roles holds.
+    """
+    with _changing(by, "apitoken.edited", token.tenant, token, asked={"permissions": sorted(permissions)[:200]}):
+        by, token, grantor = _locked(by, token, at)
+        check_holds(grantor, needs(by, token, "create"))
+        ceiling.check_its_owner(by, token)
+        ceiling.check_may_make(by, token)
+        ceiling.check_enabled(token.token_type)
+        if token.granted_through != ApiToken.GrantedThrough.ROLES or not permissions:
+            raise InvalidField("permissions", "Its roles have nothing new for it.")
+        # Nobody edits a role while we hold the environment (`ceiling.grantor_of`).
+        held = held_roles(token.roles.all()).values()
+        everything = policy.grantor_with(list(held)).permissions
+        if unknown := set(permissions) - everything:
+            raise InvalidField("permissions", f"None of its roles holds {', '.join(sorted(unknown))[:200]}.")
+        without = everything - set(token.granted) - set(permissions)
+        grant = Grant(roles=tuple(role.key for role in held), without=tuple(sorted(without)))
+        before = snapshot(token)
+        decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
+        token.token_roles.all().delete()
+        _apply(token, decided, grantor)
+        _record(by, "apitoken.edited", token, before=before, after=snapshot(token, decided))
     return token
 
 
@@ -286,6 +349,7 @@ def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[Principal, Ap
         ceiling.check_reach(by, token.environment, token.tenant, owner=token.owner)
     lock(token.membership or token.tenant or token.environment)
     by, grantor = ceiling.grantor_of(by, at=at)
+    lock_shared(TokenType.objects.filter(pk=token.token_type_id))
     lock(token)
     now = ApiToken.objects.with_standing().filter(pk=token.pk).first()
     if now is None:
@@ -295,10 +359,15 @@ def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[Principal, Ap
 
 def needs(by: Principal, token: ApiToken, act: str) -> str:
     """The permission that the act takes. Whoever may end a membership may stop the personal tokens that go with it."""
-    acts_in_environment = by.vendor_membership is not None or (by.token and by.token.owner == Owner.ENVIRONMENT)
-    if token.owner == Owner.USER and act != "create" and not acts_in_environment and not is_own(by, token):
+    if token.owner == Owner.USER and act != "create" and not acts_in_environment(by) and not is_own(by, token):
         return f"members:{act}"
     return f"{PERMISSION_FAMILY[Owner(token.owner)]}:{act}"
+
+
+def acts_in_environment(by: Principal) -> bool:
+    """Whether it is of the vendor: a person, a token of the environment, the system. Others act in a tenant."""
+    is_environments = by.token is not None and by.token.owner == Owner.ENVIRONMENT
+    return by.is_system or by.vendor_membership is not None or is_environments
 
 
 def is_own(by: Principal, token: ApiToken) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 
@@ -71,11 +72,19 @@ ROLES = (
 
 @transaction.atomic
 def create_environment(
-    *, actor: Actor, vendor: Vendor, name: str, slug: str, token_prefix: str, audience: str, at: datetime
+    *,
+    actor: Actor,
+    vendor: Vendor,
+    name: str,
+    slug: str,
+    token_prefix: str,
+    audience: str,
+    at: datetime,
+    colour: str = Environment.Colour.BLUE,
 ) -> Environment:
     """An environment with its built-in permissions, editable roles, six token types, API identifier and first key."""
     environment = Environment.objects.create(
-        vendor=vendor, name=name, slug=slug, token_prefix=token_prefix, created_at=at
+        vendor=vendor, name=name, slug=slug, token_prefix=token_prefix, colour=colour, created_at=at
     )
     ApiIdentifier.objects.create(environment=environment, uri=audience, is_default=True)
     Permission.objects.bulk_create(
@@ -93,14 +102,7 @@ def create_environment(
         role = Role.objects.create(environment=environment, key=key, name=role_name, level=level)
         hold(role, permissions)
     TokenType.objects.bulk_create(
-        TokenType(
-            environment=environment,
-            owner=owner,
-            kind=kind,
-            default_lifetime=None if owner == Owner.ENVIRONMENT else 90 * DAY,
-            accepts_basic=owner == Owner.ENVIRONMENT,
-            may_make_tokens=owner == Owner.ENVIRONMENT,
-        )
+        TokenType(environment=environment, owner=owner, kind=kind, **born_with(owner))
         for owner in Owner
         for kind in Kind
     )
@@ -112,9 +114,24 @@ def create_environment(
         target_id=environment.id,
         environment_id=environment.id,
         tenant_id=None,
-        after={"name": name, "slug": slug, "token_prefix": token_prefix},
+        after={"name": name, "slug": slug, "token_prefix": token_prefix, "colour": str(colour), "audience": audience},
     )
     return environment
+
+
+def born_with(owner: str) -> dict[str, Any]:
+    """The settings of a new environment's token types, for tokens of that owner."""
+    by_model = TokenType(owner=owner)
+    names = (
+        "is_enabled", "carries_all_roles", "longest_lifetime", "may_never_expire", "jwt_lifetime", "longest_overlap",
+        "requires_ip_allowlist", "quota",
+    )  # fmt: skip
+    return {
+        **{name: getattr(by_model, name) for name in names},
+        "default_lifetime": None if owner == Owner.ENVIRONMENT else 90 * DAY,
+        "accepts_basic": owner == Owner.ENVIRONMENT,
+        "may_make_tokens": owner == Owner.ENVIRONMENT,
+    }
 
 
 def hold(role: Role, keys: Iterable[str]) -> None:

@@ -72,6 +72,17 @@ class PermissionAboveCeiling(Refusal):
         super().__init__(f"You can't grant what you don't have: {', '.join(self.permissions)}.")
 
 
+class WidensOwnRole(Refusal):
+    """Nobody adds to a role of theirs what they don't have, nor raises it: that is granting to oneself."""
+
+    code = "widens_own_role"
+
+    def __init__(self, role: HeldRole, field: str, because: str) -> None:
+        super().__init__(f"You hold the role {role.name} yourself: {because}")
+        self.field = field
+        self.role = role.key
+
+
 def why_not(grantor: Grantor, role: HeldRole, *, strict: bool) -> str:
     """The reason the grantor may not hand out the role, in words for people; empty if they may (R3)."""
     if grantor.is_unlimited:
@@ -102,3 +113,22 @@ def check_holds(grantor: Grantor, permission: str) -> None:
     """Raises PermissionMissing."""
     if not grantor.holds(permission):
         raise PermissionMissing(permission)
+
+
+def check_role_change(
+    grantor: Grantor, before: HeldRole | None, after: HeldRole, *, is_own: bool, strict: bool
+) -> None:
+    """Making or changing a role is granting (R3): the grantor covers it before and after, and gives what they have.
+
+    A permission written into a role is picked directly, so it is one of the grantor's also where the ceiling is not
+    strict: else a role of the grantor's own making would hand out what no role of theirs holds. `is_own` is whether the
+    grantor holds the role. Raises RoleAboveCeiling, WidensOwnRole or PermissionAboveCeiling.
+    """
+    check_roles(grantor, [role for role in (before, after) if role is not None], strict=strict)
+    added = after.permissions - (before.permissions if before else frozenset())
+    if is_own and before is not None and not grantor.is_unlimited:
+        if after.level > before.level:
+            raise WidensOwnRole(before, "level", "its level can be raised by others only.")
+        if missing := added - grantor.permissions:
+            raise WidensOwnRole(before, "permissions", f"you can't add {', '.join(sorted(missing))} to it.")
+    check_permissions(grantor, sorted(added))

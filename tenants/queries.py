@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import Model, QuerySet
 
@@ -22,7 +23,10 @@ def lock_shared(rows: QuerySet[Any]) -> None:
         return
     # By a subquery, so that nothing but these rows is locked, however they were found.
     only = rows.model._default_manager.filter(pk__in=rows.order_by().values("pk"))
-    sql, params = only.order_by("pk").values("pk").query.sql_with_params()
+    try:
+        sql, params = only.order_by("pk").values("pk").query.sql_with_params()
+    except EmptyResultSet:  # Django sees that there is nothing to find
+        return
     with connection.cursor() as cursor:
         cursor.execute(f"{sql} FOR SHARE", params)
 

@@ -1,0 +1,101 @@
+"""Which tokens are meant: the one set of filters that lists, searches and *Disable all* share."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q
+
+from apitokens.credentials import TOKEN_ID, redacted
+from apitokens.models import ApiTokenRole, Kind, Owner, Secret
+from apitokens.orders import InvalidField, name_key
+from apitokens.querysets import ApiTokenQuerySet
+from tenants.models import Environment
+
+TEXT_MAX = 100
+LAST_FOUR = 4
+
+
+class StateFilter(StrEnum):
+    USABLE = "usable"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+    OUT_OF_POLICY = "out_of_policy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """`role` is a key or an id, `creator` a person's id, `parent` a token_id, `q` as in `_is_called`; empty is any."""
+
+    tenant: UUID | None = None
+    owner: str = ""
+    kind: str = ""
+    role: str = ""
+    creator: UUID | None = None
+    parent: str = ""
+    state: str = ""
+    q: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(getattr(self, field.name) for field in fields(self))
+
+    def described(self) -> dict[str, object]:
+        """For the record and for addresses: what is filled in, as text."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: str(value) for name, value in given.items() if value}
+
+    def check(self) -> None:
+        """Raises InvalidField for what no token could match."""
+        for name, known in (("owner", Owner.values), ("kind", Kind.values), ("state", list(StateFilter))):
+            if getattr(self, name) and getattr(self, name) not in known:
+                raise InvalidField(name, f"{name.capitalize()} is one of {', '.join(known)}.")
+        for name in ("role", "q", "parent"):
+            if len(getattr(self, name)) > TEXT_MAX or "\0" in getattr(self, name):
+                raise InvalidField(name, f"At most {TEXT_MAX} characters, none of them invisible.")
+        if redacted(self.q) != self.q:
+            raise InvalidField("q", "This looks like a secret. Search by the token's id, name or last four characters.")
+
+
+def among(tokens: ApiTokenQuerySet, chosen: Chosen, *, environment: Environment, at: datetime) -> ApiTokenQuerySet:
+    """Those of the tokens, all of the environment, that are meant; raises InvalidField."""
+    chosen.check()
+    exact = {"tenant": chosen.tenant, "owner": chosen.owner, "kind": chosen.kind, "creator": chosen.creator}
+    tokens = tokens.filter(**{name: value for name, value in exact.items() if value})
+    if chosen.parent:
+        tokens = tokens.filter(parent__token_id=chosen.parent)
+    if chosen.role:
+        tokens = tokens.filter(_has_role(chosen.role))
+    if chosen.q:
+        tokens = tokens.filter(_is_called(chosen.q, environment))
+    match chosen.state:
+        case StateFilter.USABLE:
+            return tokens.usable(at=at)
+        case StateFilter.DISABLED:
+            return tokens.filter(disabled_at__isnull=False)
+        case StateFilter.EXPIRED:
+            return tokens.filter(expires_at__lte=at)
+        case StateFilter.OUT_OF_POLICY:
+            return tokens.out_of_policy(at=at)
+    return tokens
+
+
+def _has_role(reference: str) -> Exists:
+    try:
+        named = Q(role_id=UUID(reference))
+    except ValueError:
+        named = Q(role__key=reference)
+    return Exists(ApiTokenRole.objects.filter(named, token=OuterRef("pk")))
+
+
+def _is_called(text: str, environment: Environment) -> Q:
+    """By the beginning of its name, or exactly by its id, its client id or the last four of a secret that works."""
+    text = text.strip()
+    called = Q(name_key__startswith=name_key(text)) | Q(client_id=text)
+    if TOKEN_ID.fullmatch(text):
+        called |= Q(token_id=text)
+    if len(text) == LAST_FOUR:
+        live = Secret.objects.filter(environment=environment, last_four=text, slot__isnull=False)
+        called |= Q(pk__in=live.values("token"))
+    return called
