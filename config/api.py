@@ -11,10 +11,11 @@ from rest_framework.response import Response
 from apitokens import ceiling, changing, credentials, policy, services
 from apitokens.api.acting import NeedsToken
 from apitokens.api.authentication import BadCredential, Caller
+from apitokens.governance import copying, environments, invitations, members, offers, permissions, usage, vendor_members
 from apitokens.orders import InvalidField
 from audit.services import Refusal
 from console.doors import Switched
-from tenants.policy import PermissionAboveCeiling, PermissionMissing, RoleAboveCeiling
+from tenants.policy import PermissionAboveCeiling, PermissionMissing, RoleAboveCeiling, WidensOwnRole
 
 STATUS: dict[type[Refusal], int] = {
     PermissionMissing: 403,
@@ -34,7 +35,30 @@ STATUS: dict[type[Refusal], int] = {
     changing.Stale: 412,
     changing.AlreadySo: 409,
     changing.Taken: 409,
+    members.LastOwner: 409,
+    members.OwnRoles: 403,
+    members.AlreadyMember: 409,
+    offers.TooManyInvitations: 409,
+    offers.NotSent: 503,
+    invitations.InvitationUsed: 409,
+    invitations.InvitationExpired: 410,
+    invitations.InvitationVoid: 409,
+    invitations.NotOpen: 409,
+    invitations.WrongPerson: 403,
+    invitations.AccountExists: 409,
+    vendor_members.EnvironmentAboveCeiling: 403,
     Switched: 409,
+    copying.NotOfBoth: 403,
+    environments.InsideOne: 403,
+    environments.OwnersOnly: 403,
+    environments.OwnersAndAdminsOnly: 403,
+    environments.Deleted: 409,
+    environments.TooLate: 409,
+    environments.LastEnvironment: 409,
+    WidensOwnRole: 403,
+    usage.InUse: 409,
+    usage.TooMany: 409,
+    permissions.BuiltIn: 409,
     InvalidField: 400,
 }
 
@@ -90,8 +114,10 @@ def _of_refusal(refusal: Refusal) -> Response:
         members["errors"] = errors
     if isinstance(refusal, PermissionMissing):
         members["permission"] = refusal.permission
-    if isinstance(refusal, RoleAboveCeiling | policy.RoleNotCarried):
+    if isinstance(refusal, RoleAboveCeiling | policy.RoleNotCarried | WidensOwnRole):
         members["role"] = refusal.role
+    if isinstance(refusal, usage.InUse):
+        members["usage"] = refusal.usage
     if isinstance(refusal, services.AlreadyIssued) and refusal.token is not None:
         members["token"] = refusal.token.token_id
     response = _problem(status_of(refusal), refusal.code, str(refusal), **members)

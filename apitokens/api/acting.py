@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from typing import TypeVar
+from uuid import UUID
 
-from django.http import Http404
+from django.http import Http404, QueryDict
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apitokens import access
 from apitokens.api.authentication import Caller
-from apitokens.models import Owner
+from apitokens.finding import Chosen, StateFilter
+from apitokens.models import Kind, Owner
 from apitokens.orders import InvalidField
 from apitokens.principals import Principal
 from audit.services import Refusal
@@ -27,6 +30,21 @@ IF_MATCH = OpenApiParameter(
     "If-Match", location="header", description="The ETag of what you have seen: changed since, the answer is 412."
 )
 DRY_RUN = OpenApiParameter("dry_run", enum=["true"], description="Say what it would do, and do nothing.")
+
+ALL_TENANTS = OpenApiParameter(
+    "all_tenants", enum=["true"], description="Of the whole environment, for the vendor's, who then name no tenant."
+)
+COMPROMISED = OpenApiParameter("compromised", enum=["true"], description="It leaked: delete also what it made.")
+CHOSEN = [
+    OpenApiParameter("kind", enum=Kind.values, description="Only tokens of this kind."),
+    OpenApiParameter("role", description="Only tokens that were granted this role, by its key or id."),
+    OpenApiParameter("creator", OpenApiTypes.UUID, description="Only tokens that this person made."),
+    OpenApiParameter("parent", description="Only tokens that this token made."),
+    OpenApiParameter("state", enum=[state.value for state in StateFilter], description="Only tokens in this state."),
+    OpenApiParameter(
+        "q", description="Only tokens whose name begins so, or with this id, client id or last four characters."
+    ),
+]
 
 
 class TenantMissing(InvalidField):
@@ -58,7 +76,7 @@ def principal_of(request: ApiRequest, reference: str | None) -> Principal:
     """
     caller = request.user
     if caller.user is not None and (slug := request.GET.get("environment")):
-        vendors = access.open_environment(request._request, slug)
+        vendors = access.open_environment(request._request, slug, caller.user)
         if not reference:
             return vendors
         return replace(vendors, tenant=access.find_tenant(vendors.environment.tenants.all(), reference))
@@ -74,6 +92,8 @@ def principal_of(request: ApiRequest, reference: str | None) -> Principal:
             raise InvalidField("tenant", "You are in two tenants of this external id: name it by our id.")
         return access.of_membership(or_404(found[0] if found else None), request._request)
     principal = access.of_token(caller.token(), request._request)
+    if request.GET.get("environment", principal.environment.slug) != principal.environment.slug:
+        raise Http404
     if not reference:
         return principal
     reachable = principal.environment.tenants.all()
@@ -101,6 +121,27 @@ def principal_of_environment(request: ApiRequest) -> Principal:
     if request.user.user is not None and not request.GET.get("environment"):
         raise InvalidField("environment", "Name the environment, by its slug.")
     return principal_of(request, None)
+
+
+def chosen_in(query: QueryDict) -> Chosen:
+    """Which tokens an address asks for; raises InvalidField."""
+
+    def text(name: str) -> str:
+        return str(query.get(name) or "")
+
+    try:
+        creator = UUID(text("creator")) if text("creator") else None
+    except ValueError as error:
+        raise InvalidField("creator", "Name the person by their id.") from error
+    return Chosen(
+        owner=text("owner"),
+        kind=text("kind"),
+        role=text("role"),
+        creator=creator,
+        parent=text("parent"),
+        state=text("state"),
+        q=text("q"),
+    )
 
 
 def is_dry_run(request: ApiRequest) -> bool:

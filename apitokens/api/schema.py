@@ -9,6 +9,7 @@ REFUSALS = {
     "405": "This address does not take the method.",
     "406": "The API answers JSON only.",
     "409": "It is in the way of something that exists.",
+    "412": "It has changed since you saw it: the version in `If-Match` is not that of today.",
     "413": "The body is over 64 KiB.",
     "415": "The body is not application/json.",
     "503": "The database can't be reached; `Retry-After` says when to try again.",
@@ -28,11 +29,17 @@ def add_problems(result: dict, generator: object, request: object, public: bool)
                     continue
                 if status in WITHOUT_CHANGE_ABSENT and method == "get":
                     continue
+                if status == "412" and not _is_conditional(operation):
+                    continue
                 operation["responses"].setdefault(
                     status, {"description": description, "content": {"application/problem+json": {"schema": PROBLEM}}}
                 )
     result["components"]["schemas"]["Problem"] = PROBLEM_SCHEMA
     return result
+
+
+def _is_conditional(operation: dict) -> bool:
+    return any(parameter.get("name") == "If-Match" for parameter in operation.get("parameters", []))
 
 
 PROBLEM_SCHEMA = {

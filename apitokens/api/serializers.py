@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from apitokens import policy
+from apitokens import access, flags, policy
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, NETWORKS_MAX, Expiry, Grant
 
@@ -87,11 +87,23 @@ class TokenOutput(serializers.Serializer):
     granted = serializers.ListField(child=serializers.CharField())
     permissions = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
-    last_four = serializers.CharField()
+    last_four = serializers.CharField(allow_null=True, help_text="Null while it has no secret.")
     ip_allowlist = serializers.ListField(child=serializers.CharField())
     expires_at = serializers.DateTimeField(allow_null=True)
     disabled_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
+    flags = serializers.ListField(
+        child=serializers.ChoiceField(choices=[flag.value for flag in flags.Flag]),
+        required=False,
+        help_text="What an administrator should look at; for callers who hold members:read, and the vendor's.",
+    )
+
+    def to_representation(self, token: ApiToken) -> dict[str, object]:
+        """`flags_for` in the context is who asks, where the token was read `with_suspicions`."""
+        body: dict[str, object] = super().to_representation(token)
+        if (principal := self.context.get("flags_for")) and access.sees_flags(principal):
+            body["flags"] = list(flags.of(token, at=self.context["at"]))
+        return body
 
     def get_client_id(self, token: ApiToken) -> str | None:
         return token.client_id if token.kind == Kind.CLIENT_CREDENTIALS else None
@@ -108,6 +120,24 @@ class TokenOutput(serializers.Serializer):
 
     def get_state(self, token: ApiToken) -> str:
         return policy.state(token, policy.effective_permissions(policy.Standing.of(token)), at=self.context["at"])
+
+
+class TokenReference(serializers.Serializer):
+    """A token by name, in lists of what a change would do."""
+
+    id = serializers.CharField(source="token_id")
+    name = serializers.CharField()
+    owner = serializers.ChoiceField(choices=Owner.choices)
+    kind = serializers.ChoiceField(choices=Kind.choices)
+    tenant = serializers.UUIDField(source="tenant_id", allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
+class ListedOutput(serializers.Serializer):
+    """How many there are, and the newest fifty."""
+
+    count = serializers.IntegerField()
+    tokens = TokenReference(many=True, source="first")
 
 
 class IssuedOutput(TokenOutput):

@@ -1,13 +1,74 @@
 from django.urls import path
 
-from apitokens.api import views
+from apitokens.api import (
+    bulk,
+    environments,
+    events,
+    explain,
+    members,
+    permissions,
+    roles,
+    tenants,
+    token_types,
+    vendor_members,
+    views,
+)
 
 app_name = "api"
 urlpatterns = [
     path("token/self", views.TokenSelf.as_view(), name="token-self"),
     path("tokens", views.Tokens.as_view(), name="tokens"),
+    path("tokens/disable-all", bulk.DisableAll.as_view(), name="tokens-disable-all"),
     path("tokens/<str:token_id>", views.Token.as_view(), name="token"),
     path("tokens/<str:token_id>/disable", views.TokenDisable.as_view(), name="token-disable"),
     path("tokens/<str:token_id>/enable", views.TokenEnable.as_view(), name="token-enable"),
+    path("tokens/<str:token_id>/end-jwts", views.TokenEndJwts.as_view(), name="token-end-jwts"),
     path("tokens/<str:token_id>/secret", views.TokenSecret.as_view(), name="token-secret"),
+    path("tokens/<str:token_id>/explain", explain.TokenExplain.as_view(), name="token-explain"),
+    path("roles", roles.Roles.as_view(), name="roles"),
+    path("roles/<uuid:role_id>", roles.RoleView.as_view(), name="role"),
+    path("permissions", permissions.Permissions.as_view(), name="permissions"),
+    path("permissions/<uuid:permission_id>", permissions.PermissionView.as_view(), name="permission"),
+    path("token-types", token_types.TokenTypes.as_view(), name="token-types"),
+    path("token-types/<str:owner>/<str:kind>", token_types.TokenTypeCell.as_view(), name="token-type"),
+    path("events", events.Events.as_view(), name="events"),
+    path("members", members.Members.as_view(), name="members"),
+    path("members/<uuid:member_id>", members.Member.as_view(), name="member"),
+    path("members/<uuid:member_id>/suspend", members.MemberSuspend.as_view(), name="member-suspend"),
+    path("members/<uuid:member_id>/reinstate", members.MemberReinstate.as_view(), name="member-reinstate"),
+    path("members/<uuid:member_id>/inventory", members.MemberInventory.as_view(), name="member-inventory"),
+    path("invitations", members.Invitations.as_view(), name="invitations"),
+    path("invitations/<uuid:invitation_id>", members.InvitationItem.as_view(), name="invitation"),
+    path("vendor-members", vendor_members.VendorMembers.as_view(), name="vendor-members"),
+    path("vendor-members/<uuid:member_id>", vendor_members.VendorMember.as_view(), name="vendor-member"),
+    path(
+        "vendor-members/<uuid:member_id>/suspend",
+        vendor_members.VendorMemberSuspend.as_view(),
+        name="vendor-member-suspend",
+    ),
+    path(
+        "vendor-members/<uuid:member_id>/reinstate",
+        vendor_members.VendorMemberReinstate.as_view(),
+        name="vendor-member-reinstate",
+    ),
+    path("vendor-invitations", vendor_members.VendorInvitations.as_view(), name="vendor-invitations"),
+    path(
+        "vendor-invitations/<uuid:invitation_id>",
+        vendor_members.VendorInvitationItem.as_view(),
+        name="vendor-invitation",
+    ),
+    path("environments", environments.Environments.as_view(), name="environments"),
+    path("environments/<slug:slug>", environments.OneEnvironment.as_view(), name="environment"),
+    path("environments/<slug:slug>/suspend", environments.EnvironmentSuspend.as_view(), name="environment-suspend"),
+    path(
+        "environments/<slug:slug>/reinstate", environments.EnvironmentReinstate.as_view(), name="environment-reinstate"
+    ),
+    path("environments/<slug:slug>/restore", environments.EnvironmentRestore.as_view(), name="environment-restore"),
+    path("environments/<slug:slug>/copy", environments.EnvironmentCopy.as_view(), name="environment-copy"),
+    path("signing-keys", environments.SigningKeys.as_view(), name="signing-keys"),
+    path("tenants", tenants.Tenants.as_view(), name="tenants"),
+    path("tenants/<uuid:tenant_id>", tenants.OneTenant.as_view(), name="tenant"),
+    path("tenants/<uuid:tenant_id>/suspend", tenants.TenantSuspend.as_view(), name="tenant-suspend"),
+    path("tenants/<uuid:tenant_id>/reinstate", tenants.TenantReinstate.as_view(), name="tenant-reinstate"),
+    path("tenants/<uuid:tenant_id>/restore", tenants.TenantRestore.as_view(), name="tenant-restore"),
 ]

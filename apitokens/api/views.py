@@ -11,6 +11,9 @@ from rest_framework.views import APIView
 
 from apitokens import access, services
 from apitokens.api.acting import (
+    ALL_TENANTS,
+    CHOSEN,
+    COMPROMISED,
     NONCE,
     OWNER,
     TENANT,
@@ -18,11 +21,13 @@ from apitokens.api.acting import (
     ApiRequest,
     NeedsToken,
     TenantMissing,
+    chosen_in,
     or_404,
     principal_of,
 )
 from apitokens.api.serializers import IssuedOutput, SelfOutput, TokenChange, TokenInput, TokenOutput
 from apitokens.credentials import TOKEN_ID
+from apitokens.finding import among
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import Expiry, Grant, InvalidField, Order
 from apitokens.paging import TokenPages
@@ -61,10 +66,10 @@ def _named_member(principal: Principal, user_id: UUID | None) -> Membership:
     return membership
 
 
-def _issued(issued: services.Issued) -> Response:
+def _issued(issued: services.Issued, principal: Principal) -> Response:
     """201 with the secret: the one answer that holds it (R1)."""
     token = access.with_everything(issued.token)
-    body = TokenOutput(token, context={"at": timezone.now()}).data
+    body = TokenOutput(token, context={"at": timezone.now(), "flags_for": principal}).data
     body[SECRET_FIELD[Kind(token.kind)]] = issued.plaintext
     location = reverse("api:token", args=[token.token_id])
     return Response(body, status=201, headers={"Location": location, "Cache-Control": "no-store"})
@@ -97,24 +102,29 @@ class TokenSelf(APIView):
 
 
 class Tokens(APIView):
-    @extend_schema(responses=TokenOutput(many=True), parameters=[TENANT, OWNER, USABLE], operation_id="tokens_list")
+    @extend_schema(
+        responses=TokenOutput(many=True),
+        parameters=[TENANT, ALL_TENANTS, OWNER, USABLE, *CHOSEN],
+        operation_id="tokens_list",
+    )
     def get(self, request: ApiRequest) -> Response:
         """The tokens you may see, newest first, a page at a time."""
-        owner = request.GET.get("owner")
-        if owner is not None and owner not in Owner.values:
-            raise InvalidField("owner", f"Owner is one of {', '.join(Owner.values)}.")
+        chosen, at = chosen_in(request.GET), timezone.now()
+        chosen.check()
         principal = principal_of(request, request.GET.get("tenant"))
-        if principal.tenant is None and owner != Owner.ENVIRONMENT:
+        is_everywhere = request.GET.get("all_tenants") == "true"
+        if principal.tenant is None and chosen.owner != Owner.ENVIRONMENT and not is_everywhere:
             raise TenantMissing
-        access.require(principal, f"{services.PERMISSION_FAMILY[Owner(owner or Owner.TENANT)]}:read")
-        tokens = access.visible_tokens(principal)
-        if owner is not None:
-            tokens = tokens.filter(owner=owner)
+        access.require(principal, f"{services.PERMISSION_FAMILY[Owner(chosen.owner or Owner.TENANT)]}:read")
+        tokens = among(access.visible_tokens(principal), chosen, environment=principal.environment, at=at)
         if request.GET.get("usable") == "true":
-            tokens = tokens.usable(at=timezone.now())
+            tokens = tokens.usable(at=at)
+        if access.sees_flags(principal):
+            tokens = tokens.with_suspicions()
         pages = TokenPages()
         page = pages.paginate_queryset(tokens.with_standing().with_last_four(), request)
-        return pages.get_paginated_response(TokenOutput(page, many=True, context={"at": timezone.now()}).data)
+        context = {"at": at, "flags_for": principal}
+        return pages.get_paginated_response(TokenOutput(page, many=True, context=context).data)
 
     @extend_schema(
         request=TokenInput, responses={201: IssuedOutput}, parameters=[TENANT, NONCE], operation_id="tokens_create"
@@ -124,7 +134,9 @@ class Tokens(APIView):
         data = TokenInput(data=request.data)
         data.is_valid(raise_exception=True)
         asked = data.validated_data
-        for_environment = asked["owner"] == Owner.ENVIRONMENT and request.user.user is None
+        # A person acts in a tenant, unless they are of the vendor and name the environment.
+        acts_in_environment = request.user.user is None or bool(request.GET.get("environment"))
+        for_environment = asked["owner"] == Owner.ENVIRONMENT and acts_in_environment
         reference = None if for_environment else asked.get("tenant") or request.GET.get("tenant")
         principal = principal_of(request, reference)
         if principal.tenant is None and not for_environment:
@@ -136,7 +148,7 @@ class Tokens(APIView):
             at=timezone.now(),
             nonce=request.headers.get("Idempotency-Key"),
         )
-        return _issued(issued)
+        return _issued(issued, principal)
 
 
 class TokenDoor(APIView):
@@ -147,7 +159,7 @@ class TokenDoor(APIView):
             raise Http404
         reference = request.GET.get("tenant")
         user = request.user.user
-        if user is None or reference:
+        if user is None or reference or request.GET.get("environment"):
             principal = principal_of(request, reference)
         else:
             # The token's own tenant is implied, if it is one of the person's.
@@ -155,15 +167,17 @@ class TokenDoor(APIView):
             principal = access.of_membership(or_404(own.first()), request._request)
         return principal, access.open_token(principal, token_id)
 
-    def answer(self, token: ApiToken) -> Response:
-        return Response(TokenOutput(access.with_everything(token), context={"at": timezone.now()}).data)
+    def answer(self, token: ApiToken, principal: Principal) -> Response:
+        context = {"at": timezone.now(), "flags_for": principal}
+        return Response(TokenOutput(access.with_everything(token), context=context).data)
 
 
 class Token(TokenDoor):
     @extend_schema(responses=TokenOutput, operation_id="tokens_read")
     def get(self, request: ApiRequest, token_id: str) -> Response:
         """One token as it is now."""
-        return self.answer(self.open(request, token_id)[1])
+        principal, token = self.open(request, token_id)
+        return self.answer(token, principal)
 
     @extend_schema(request=TokenChange, responses=TokenOutput, operation_id="tokens_change")
     def patch(self, request: ApiRequest, token_id: str) -> Response:
@@ -180,13 +194,14 @@ class Token(TokenDoor):
             grant=data.grant(),
             expiry=data.expiry(),
         )
-        return self.answer(changed)
+        return self.answer(changed, principal)
 
-    @extend_schema(responses={204: None}, operation_id="tokens_delete")
+    @extend_schema(responses={204: None}, parameters=[COMPROMISED], operation_id="tokens_delete")
     def delete(self, request: ApiRequest, token_id: str) -> Response:
         """End it for good. There is no undo."""
         principal, token = self.open(request, token_id)
-        services.delete(by=principal, token=token, at=timezone.now())
+        is_compromised = request.GET.get("compromised") == "true"
+        services.delete(by=principal, token=token, at=timezone.now(), as_compromised=is_compromised)
         return Response(status=204)
 
 
@@ -195,7 +210,7 @@ class TokenDisable(TokenDoor):
     def post(self, request: ApiRequest, token_id: str) -> Response:
         """Stop it at once; reversible."""
         principal, token = self.open(request, token_id)
-        return self.answer(services.disable(by=principal, token=token, at=timezone.now()))
+        return self.answer(services.disable(by=principal, token=token, at=timezone.now()), principal)
 
 
 class TokenEnable(TokenDoor):
@@ -203,7 +218,15 @@ class TokenEnable(TokenDoor):
     def post(self, request: ApiRequest, token_id: str) -> Response:
         """Let it work again. JWTs issued before stay dead."""
         principal, token = self.open(request, token_id)
-        return self.answer(services.enable(by=principal, token=token, at=timezone.now()))
+        return self.answer(services.enable(by=principal, token=token, at=timezone.now()), principal)
+
+
+class TokenEndJwts(TokenDoor):
+    @extend_schema(request=None, responses=TokenOutput, operation_id="tokens_end_jwts")
+    def post(self, request: ApiRequest, token_id: str) -> Response:
+        """Every JWT it got until now is dead; the token itself goes on."""
+        principal, token = self.open(request, token_id)
+        return self.answer(services.end_jwts(by=principal, token=token, at=timezone.now()), principal)
 
 
 class TokenSecret(TokenDoor):
@@ -212,4 +235,4 @@ class TokenSecret(TokenDoor):
         """Replace its secret: the old one stops at once, the new one is in this answer only."""
         principal, token = self.open(request, token_id)
         nonce = request.headers.get("Idempotency-Key")
-        return _issued(services.renew_secret(by=principal, token=token, at=timezone.now(), nonce=nonce))
+        return _issued(services.renew_secret(by=principal, token=token, at=timezone.now(), nonce=nonce), principal)
