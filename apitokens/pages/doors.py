@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.http import HttpResponseBase
 from django.views.decorators.cache import never_cache
 
 from apitokens import access
@@ -12,23 +12,24 @@ from apitokens.access import open_tenant
 from apitokens.pages.navigation import PORTAL_TABS
 from apitokens.pages.places import PageRequest, Place
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
-def tenant_page(permission: str) -> Callable[[View], View]:
+def tenant_page(permission: str | None) -> Callable[[View], View]:
     """The view gets the request, the principal and what its address names. Strangers get 404, members without the
-    permission a 403 that names it."""
+    permission a 403 that names it; with None any member is let in."""
 
     def decorate(view: View) -> View:
         @never_cache
         @login_required
         @wraps(view)
-        def open_door(request: PageRequest, slug: str, **named: str) -> HttpResponse:
+        def open_door(request: PageRequest, slug: str, **named: str) -> HttpResponseBase:
             principal = open_tenant(request, slug)
             request.principal = principal
             request.place = Place("portal", slug)
             request.tabs_to = PORTAL_TABS
-            access.require(principal, permission)
+            if permission is not None:
+                access.require(principal, permission)
             return view(request, principal, **named)
 
         return open_door

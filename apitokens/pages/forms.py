@@ -8,12 +8,14 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from apitokens.access import grantor_for
+from apitokens.finding import Chosen, StateFilter
 from apitokens.models import DAY, Kind, Owner, TokenType
 from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, Order
 from apitokens.pages.places import PagePrincipal
 from apitokens.pages.words import in_words
 from apitokens.setup import BUILT_IN
 from audit.services import Refusal
+from tenants.models import Permission
 from tenants.policy import why_not
 from tenants.queries import available_roles, held_roles
 
@@ -31,6 +33,14 @@ KIND_HELP = {
         _("Client credentials"),
         _("An id and a secret, exchanged for short-lived JWTs. The best for services that call often."),
     ),
+}
+
+
+STATE_WORDS = {
+    StateFilter.USABLE: _("Works now"),
+    StateFilter.DISABLED: _("Disabled"),
+    StateFilter.EXPIRED: _("Expired"),
+    StateFilter.OUT_OF_POLICY: _("Out of policy"),
 }
 
 
@@ -95,6 +105,49 @@ class TokenNaming(forms.Form):
         self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
 
 
+class DeletionForm(forms.Form):
+    compromised = forms.BooleanField(
+        label=_("It leaked: delete also the tokens that it made"),
+        required=False,
+        help_text=_("Whoever had it may have made them. They stop at once and are gone too."),
+    )
+
+
+class TakeOverForm(forms.Form):
+    """What its roles have got since it was granted; all of it, unless something is unticked."""
+
+    permissions = OfferedChoices(label=_("New in its roles"), widget=ExplainedCheckboxes)
+
+    def __init__(self, *args, offered, **kwargs):
+        super().__init__(*args, **kwargs)
+        because = {each.permission: each.because for each in offered}
+        field = self.fields["permissions"]
+        field.choices = [(key, key) for key in because]
+        field.initial = list(because)
+        field.widget.explain = lambda value: (because.get(value, ""), "")
+
+    def add_refusal(self, refusal: Refusal) -> None:
+        self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
+
+
+class TokenSearch(forms.Form):
+    """Which tokens of a list: by what can stand in an address."""
+
+    kind = OfferedChoice(label=_("Kind"), required=False)
+    state = OfferedChoice(label=_("State"), required=False)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["kind"].choices = [("", _("Every kind")), *((kind, words[0]) for kind, words in KIND_HELP.items())]
+        self.fields["state"].choices = [("", _("Every state")), *STATE_WORDS.items()]
+
+    def chosen(self) -> Chosen:
+        """What no token can match is as if it had not been asked for: an old address still opens the list."""
+        asked = self.cleaned_data if self.is_valid() else {}
+        kind, state = asked.get("kind", ""), asked.get("state", "")
+        return Chosen(kind=kind if kind in Kind.values else "", state=state if state in set(StateFilter) else "")
+
+
 class TokenForm(NonceForm, TokenNaming):
     """A new token: four fields that matter, the rest under *Restrict further*."""
 
@@ -119,6 +172,12 @@ class TokenForm(NonceForm, TokenNaming):
         widget=forms.CheckboxSelectMultiple,
         help_text=_("Permissions of the roles above that this token shall not have."),
     )
+    permissions = OfferedChoices(
+        label=_("Or these permissions, instead of roles"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Picked one by one. They stay as they are whatever becomes of the roles."),
+    )
     ip_allowlist = forms.CharField(
         label=_("Only from these networks"),
         required=False,
@@ -136,6 +195,16 @@ class TokenForm(NonceForm, TokenNaming):
         owners = [Owner.ENVIRONMENT] if principal.tenant is None else [Owner.TENANT, Owner.USER]
         self._offer_cells(list(types.filter(owner__in=owners)))
         self._offer_roles()
+        if principal.tenant is None:
+            self._offer_permissions()
+        else:
+            del self.fields["permissions"]
+
+    def _offer_permissions(self):
+        """An environment's own token may have permissions picked directly: it often needs one or two, and no role."""
+        grantable = Permission.objects.filter(environment=self.principal.environment, for_environment_tokens=True)
+        self.fields["permissions"].choices = _pairs(grantable.values_list("key", flat=True))
+        self.fields["roles"].help_text = _("Or pick permissions one by one, under “Restrict further”.")
 
     def _offer_cells(self, types):
         owners = [owner for owner in OWNER_HELP if any(cell.owner == owner for cell in types)]
@@ -162,7 +231,7 @@ class TokenForm(NonceForm, TokenNaming):
         def explain(key: str) -> tuple[str, str]:
             if key not in held:
                 return "", ""
-            return _in_short(held[key].permissions), capfirst(why_not(grantor, held[key], strict=strict))
+            return in_short(held[key].permissions), capfirst(why_not(grantor, held[key], strict=strict))
 
         self.fields["roles"].choices = [(role.key, role.name) for role in roles]
         self.fields["roles"].widget.explain = explain
@@ -190,7 +259,11 @@ class TokenForm(NonceForm, TokenNaming):
             kind=data["kind"],
             name=data["name"],
             description=data["description"],
-            grant=Grant(roles=tuple(data["roles"]), without=tuple(data["without"])),
+            grant=Grant(
+                roles=tuple(data["roles"]),
+                permissions=tuple(data.get("permissions", ())),
+                without=tuple(data["without"]),
+            ),
             expiry=Expiry(
                 at=data["expires_at"],
                 seconds=seconds if isinstance(seconds, int) else None,
@@ -211,7 +284,7 @@ def _default_words(lifetimes: set[int | None]) -> str:
     return str(_("By default, after %(time)s") % {"time": in_words(lifetime)})
 
 
-def _in_short(permissions: Iterable[str]) -> str:
+def in_short(permissions: Iterable[str]) -> str:
     """The vendor's own permissions first: they are what tells roles apart."""
     ordered = sorted(permissions, key=lambda key: (key in BUILT_IN, key))
     more = len(ordered) - SHOWN_PERMISSIONS

@@ -40,6 +40,8 @@ class TabTo:
 
 PORTAL_TABS = (
     TabTo("apitokens:read", gettext_lazy("Tokens"), "tokens", "key-round"),
+    TabTo("members:read", gettext_lazy("Members"), "members", "users"),
+    TabTo("roles:read", gettext_lazy("Roles"), "roles", "users-round"),
     TabTo("audit:read", gettext_lazy("Audit"), "audit", "scroll-text"),
 )
 
@@ -82,6 +84,10 @@ class Navigation:
     @property
     def tokens_url(self) -> str:
         return self.place.url("tokens") if self.place else ""
+
+    @property
+    def roles_url(self) -> str:
+        return self.place.url("roles") if self.place else ""
 
     @property
     def environment(self) -> Environment | None:

@@ -11,12 +11,16 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from apitokens import policy
+from apitokens import access, flags, policy
+from apitokens.flags import Flag
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.pages.places import PagePrincipal, Place
-from apitokens.policy import State
+from apitokens.policy import Beyond, State
+from apitokens.principals import ConsolePrincipal
 from apitokens.services import is_own, needs
-from audit.models import ActorKind, AuditEvent, Outcome, Person
+from audit.models import ActorKind, AuditEvent, Outcome
+from audit.queries import names_of
+from tenants.models import Tenant
 
 KINDS = {Kind.CLIENT_CREDENTIALS: gettext_lazy("Client credentials"), Kind.ACCESS_TOKEN: gettext_lazy("Access token")}
 STATES = {
@@ -29,6 +33,34 @@ STATES = {
     State.TENANT_SUSPENDED: ("suspended", gettext_lazy("Tenant suspended")),
     State.ENVIRONMENT_SUSPENDED: ("suspended", gettext_lazy("Environment suspended")),
 }
+FLAGS = {
+    Flag.SECRET_KNOWN_TO_FORMER_MEMBER: (
+        gettext_lazy("Secret known to a former member"),
+        gettext_lazy("Somebody who has left was shown a secret that still works. Rotate it: make a new secret."),
+    ),
+    Flag.CREATOR_SUSPENDED: (
+        gettext_lazy("Maker suspended"),
+        gettext_lazy("Whoever made it is suspended, and it goes on without them. Disable it if it should stop too."),
+    ),
+    Flag.CREATOR_DEMOTED: (
+        gettext_lazy("More than its maker may grant"),
+        gettext_lazy("Whoever made it could not grant this today. Check that it still needs all that it may do."),
+    ),
+    Flag.ROLE_DROPPED: (
+        gettext_lazy("Role dropped"),
+        gettext_lazy(
+            "The level of one of its roles was raised above that of whoever granted it, and the role counts no more. "
+            "Somebody of that level can grant it again."
+        ),
+    ),
+    Flag.OUT_OF_POLICY: (gettext_lazy("Out of policy"), gettext_lazy("It could not be made today as it is.")),
+}
+BEYOND = {
+    Beyond.LIFETIME: gettext_lazy("It expires later than is allowed now: give it an earlier date."),
+    Beyond.NEVER_EXPIRES: gettext_lazy("It never expires, which is no longer allowed: give it a date."),
+    Beyond.NO_IP_ALLOWLIST: gettext_lazy("It may be used from anywhere: make a new one with an IP allowlist."),
+    Beyond.ROLE: gettext_lazy("It has a role that such tokens may no longer carry: make a new one without it."),
+}
 VERBS = {
     "apitoken.issued": gettext_lazy("Made the token"),
     "apitoken.edited": gettext_lazy("Changed the token"),
@@ -37,11 +69,65 @@ VERBS = {
     "apitoken.jwts_ended": gettext_lazy("Ended its JWTs"),
     "apitoken.deleted": gettext_lazy("Deleted the token"),
     "apitoken.secret_renewed": gettext_lazy("Made a new secret"),
+    "token_type.changed": gettext_lazy("Changed which tokens may exist"),
     "apitoken.secret_in_address": gettext_lazy("Sent its secret in an address: replace it"),
+    "membership.created": gettext_lazy("Became a member"),
+    "membership.resumed": gettext_lazy("Became a member again"),
+    "membership.roles_changed": gettext_lazy("Changed a member's roles"),
+    "membership.suspended": gettext_lazy("Suspended a member"),
+    "membership.reinstated": gettext_lazy("Reinstated a member"),
+    "membership.ended": gettext_lazy("Removed a member"),
+    "membership.left": gettext_lazy("Left the tenant"),
+    "invitation.sent": gettext_lazy("Invited somebody"),
+    "invitation.revoked": gettext_lazy("Revoked an invitation"),
+    "invitation.withdrawn": gettext_lazy("Withdrew an invitation that could not be mailed"),
+    "invitation.accepted": gettext_lazy("Accepted an invitation"),
+    "vendor_membership.created": gettext_lazy("Began to work for the vendor"),
+    "vendor_membership.resumed": gettext_lazy("Works for the vendor again"),
+    "vendor_membership.changed": gettext_lazy("Changed what somebody of the vendor may do"),
+    "vendor_membership.suspended": gettext_lazy("Suspended somebody of the vendor"),
+    "vendor_membership.reinstated": gettext_lazy("Reinstated somebody of the vendor"),
+    "vendor_membership.ended": gettext_lazy("Removed somebody of the vendor"),
+    "vendor_membership.left": gettext_lazy("Left the vendor"),
+    "vendor_invitation.sent": gettext_lazy("Invited somebody to the vendor"),
+    "vendor_invitation.revoked": gettext_lazy("Revoked an invitation to the vendor"),
+    "vendor_invitation.accepted": gettext_lazy("Accepted an invitation to the vendor"),
+    "apitoken.role_deleted": gettext_lazy("Lost a role that was deleted"),
+    "apitoken.permission_deleted": gettext_lazy("Lost a permission that was deleted"),
+    "role.created": gettext_lazy("Made the role"),
+    "role.edited": gettext_lazy("Changed the role"),
+    "role.deleted": gettext_lazy("Deleted the role"),
+    "permission.created": gettext_lazy("Made the permission"),
+    "permission.edited": gettext_lazy("Changed the permission"),
+    "permission.deleted": gettext_lazy("Deleted the permission"),
+    "user.erased": gettext_lazy("Erased a person"),
+    "admin.changed": gettext_lazy("Changed by the operator"),
     "access.denied": gettext_lazy("Asked for what needs a permission"),
     "tenant.created": gettext_lazy("Created the tenant"),
+    "tenant.edited": gettext_lazy("Changed the tenant"),
+    "tenant.suspended": gettext_lazy("Suspended the tenant"),
+    "tenant.reinstated": gettext_lazy("Reinstated the tenant"),
+    "tenant.deleted": gettext_lazy("Deleted the tenant"),
+    "tenant.restored": gettext_lazy("Restored the tenant"),
+    "tenant.erased": gettext_lazy("Erased the tenant"),
     "environment.created": gettext_lazy("Created the environment"),
+    "environment.edited": gettext_lazy("Changed the environment"),
+    "environment.suspended": gettext_lazy("Suspended the environment"),
+    "environment.reinstated": gettext_lazy("Reinstated the environment"),
+    "environment.deleted": gettext_lazy("Deleted the environment"),
+    "environment.restored": gettext_lazy("Restored the environment"),
+    "environment.erased": gettext_lazy("Erased the environment"),
+    "environment.configuration_copied": gettext_lazy("Copied the configuration of another environment"),
 }
+
+
+@dataclass(frozen=True)
+class FlagRow:
+    """What to look at about a token, and the way out."""
+
+    code: str
+    label: str
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +146,10 @@ class TokenRow:
     @property
     def token_id(self) -> str:
         return self.token.token_id
+
+    @property
+    def client_id(self) -> str:
+        return self.token.client_id if self.token.kind == Kind.CLIENT_CREDENTIALS else ""
 
     @property
     def name(self) -> str:
@@ -91,6 +181,24 @@ class TokenRow:
         return str(member.user) if member else _("Environment")
 
     @property
+    def tenant_label(self) -> str:
+        """Where its owner does not say it already."""
+        return self.token.tenant.name if self.token.tenant and self.token.owner == Owner.USER else ""
+
+    @cached_property
+    def flags(self) -> list[FlagRow]:
+        """For those who are told (`access.sees_flags`); its token was read `with_suspicions`."""
+        if not access.sees_flags(self.principal):
+            return []
+        rows = []
+        for flag in flags.of(self.token, at=self.at):
+            label, advice = FLAGS[flag]
+            beyond = policy.beyond_type(self.token, at=self.at) if flag == Flag.OUT_OF_POLICY else ()
+            words = [str(advice), *(str(BEYOND[each]) for each in beyond)]
+            rows.append(FlagRow(flag, str(label), " ".join(words)))
+        return rows
+
+    @property
     def last_four(self) -> str:
         return self.token.last_four or ""
 
@@ -106,6 +214,13 @@ class TokenRow:
         if self.token.creator:
             return str(self.token.creator)
         return _("Another token") if self.token.parent_id else _("System")
+
+    @property
+    def creator_url(self) -> str:
+        """In the console: all that the same person made."""
+        if not isinstance(self.principal, ConsolePrincipal) or self.token.creator_id is None:
+            return ""
+        return f"{self.place.url('all-tokens')}?creator={self.token.creator_id}"
 
     @property
     def created_at(self) -> datetime:
@@ -124,6 +239,11 @@ class TokenRow:
         return STATES[self._state][0]
 
     @property
+    def state_code(self) -> str:
+        """The state as the API and files name it."""
+        return self._state
+
+    @property
     def state_label(self) -> str:
         return str(STATES[self._state][1])
 
@@ -135,8 +255,13 @@ class TokenRow:
         return self.token.owner != Owner.USER or is_own(self.principal, self.token)
 
     @property
+    def is_changed_here(self) -> bool:
+        """In the console a tenant's token is looked at and stopped; what it may do and its secret are the tenant's."""
+        return self.token.owner == Owner.ENVIRONMENT or not isinstance(self.principal, ConsolePrincipal)
+
+    @property
     def can_edit(self) -> bool:
-        return self._is_mine_to_change and self._may("create")
+        return self.is_changed_here and self._is_mine_to_change and self._may("create")
 
     @property
     def can_disable(self) -> bool:
@@ -144,7 +269,7 @@ class TokenRow:
 
     @property
     def can_enable(self) -> bool:
-        return self.token.disabled_at is not None and self.can_edit
+        return self.token.disabled_at is not None and self._is_mine_to_change and self._may("create")
 
     @property
     def can_delete(self) -> bool:
@@ -157,6 +282,17 @@ class TokenRow:
     @property
     def can_end_jwts(self) -> bool:
         return self.token.kind == Kind.CLIENT_CREDENTIALS and self._may("delete")
+
+    @property
+    def list_url(self) -> str:
+        """The list that it is in."""
+        return self.place.url("tokens" if self.is_changed_here else "all-tokens")
+
+    @property
+    def list_label(self) -> str:
+        if not isinstance(self.principal, ConsolePrincipal):
+            return _("API tokens")
+        return _("Backend tokens") if self.is_changed_here else _("All tokens")
 
     def _url(self, name: str) -> str:
         return self.place.url(name, self.token.token_id)
@@ -186,6 +322,10 @@ class TokenRow:
         return self._url("token-delete")
 
     @property
+    def take_over_url(self) -> str:
+        return self._url("token-take-over")
+
+    @property
     def new_secret_url(self) -> str:
         return self._url("token-new-secret")
 
@@ -194,6 +334,8 @@ class TokenRow:
 class EventRow:
     event: AuditEvent
     actor: str
+    # Shown where the record is that of a whole environment.
+    tenant: str = ""
 
     @property
     def id(self) -> str:
@@ -214,22 +356,31 @@ class EventRow:
     @property
     def target(self) -> str:
         described = {**(self.event.before or {}), **(self.event.after or {})}
-        return described.get("name") or described.get("token_id") or ""
+        return described.get("name") or described.get("token_id") or described.get("key") or ""
 
     @property
     def detail(self) -> str:
         if self.refused:
             return self.event.reason.replace("_", " ")
-        if self.event.verb == "apitoken.edited":
-            before, after = self.event.before or {}, self.event.after or {}
+        if (before := self.event.before) and (after := self.event.after):
             return ", ".join(sorted(name for name in after if after[name] != before.get(name)))
         return self.event.ip or ""
 
 
-def event_rows(events: Iterable[AuditEvent]) -> list[EventRow]:
-    """The events with the names behind their actors, in one more query."""
+def event_rows(events: Iterable[AuditEvent], *, with_tenants: bool = False) -> list[EventRow]:
+    """The events with the names behind their actors, in one more query; with those of their tenants in two."""
     events = list(events)
-    people = Person.objects.filter(id__in={event.actor_id for event in events if event.actor_id})
-    names: dict[UUID | None, str] = dict(people.values_list("id", "label"))
+    names = names_of(events)
+    tenants: dict[UUID | None, str] = {}
+    if with_tenants:
+        ids = {event.tenant_id for event in events if event.tenant_id}
+        tenants = dict(Tenant.objects.filter(pk__in=ids).values_list("pk", "name"))
     words = {ActorKind.SYSTEM: _("System"), ActorKind.TOKEN: _("A token"), ActorKind.USER: _("A former member")}
-    return [EventRow(event, names.get(event.actor_id) or words[ActorKind(event.actor_kind)]) for event in events]
+    return [
+        EventRow(
+            event,
+            names.get(event.actor_id) or words[ActorKind(event.actor_kind)],
+            tenants.get(event.tenant_id, ""),
+        )
+        for event in events
+    ]

@@ -3,48 +3,75 @@
 The addresses say through which door each is reached (`urls`); here it is open already.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from apitokens import access, policy, services
-from apitokens.models import ApiToken, Kind
+from apitokens import access, explaining, services
+from apitokens.finding import among
+from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import Order, name_key
 from apitokens.pages.connect import save_commands, snippets
-from apitokens.pages.forms import NonceForm, TokenForm, TokenNaming
+from apitokens.pages.forms import DeletionForm, NonceForm, TakeOverForm, TokenForm, TokenNaming, TokenSearch
 from apitokens.pages.paging import page_of
 from apitokens.pages.places import PagePrincipal, PageRequest
+from apitokens.pages.records import tokens_csv_url
 from apitokens.pages.rows import TokenRow, event_rows
 from apitokens.pages.words import in_words
 from apitokens.paging import TokenPages
+from apitokens.policy import Layer
+from apitokens.querysets import ApiTokenQuerySet
 from audit.models import AuditEvent
 from audit.services import Refusal
-from tenants.models import Permission
+from tenants.policy import PermissionMissing
 
 UNPROCESSABLE = 422
+# Of what a token made, how many its page names.
+CHILDREN = 20
 
 
 @require_safe
 def tokens(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
-    """Both kinds in one list, the tenant's and the person's own."""
-    pages = TokenPages()
-    visible = access.visible_tokens(principal).with_standing().with_last_four().select_related("creator")
-    page = page_of(pages, visible, request)
+    """Both kinds in one list: the tenant's and the person's own, or the environment's own."""
     at = timezone.now()
+    visible, search = access.visible_tokens(principal), TokenSearch(request.GET or None)
+    if principal.tenant is None:
+        visible = visible.filter(owner=Owner.ENVIRONMENT)
+    found = among(visible, search.chosen(), environment=principal.environment, at=at)
+    pages = TokenPages()
     context = {
-        "tokens": [TokenRow(token, principal, at, request.place) for token in page],
+        "tokens": token_rows(page_of(pages, with_all_shown(found, principal), request), request, principal, at),
         "can_create": _may_create(principal),
         "create_url": request.place.url("token-new"),
+        "search": search,
+        "is_filtered": not search.chosen().is_empty,
+        "csv_url": tokens_csv_url(
+            request, search.chosen() if principal.tenant else replace(search.chosen(), owner=Owner.ENVIRONMENT)
+        ),
         "next_url": pages.get_next_link(),
         "previous_url": pages.get_previous_link(),
     }
     return render(request, "portal/tokens/list.html", context)
+
+
+def with_all_shown(tokens: ApiTokenQuerySet, principal: PagePrincipal) -> ApiTokenQuerySet:
+    """Each with what a row of a list shows to that person."""
+    tokens = tokens.with_standing().with_last_four().select_related("creator")
+    return tokens.with_suspicions() if access.sees_flags(principal) else tokens
+
+
+def token_rows(
+    tokens: Iterable[ApiToken], request: PageRequest, principal: PagePrincipal, at: datetime
+) -> list[TokenRow]:
+    return [TokenRow(token, principal, at, request.place) for token in tokens]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -80,13 +107,19 @@ def token_new(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
 def token(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
     found = access.open_token(principal, token_id)
     row = TokenRow(found, principal, timezone.now(), request.place)
-    standing = policy.Standing.of(found)
-    now = policy.effective_permissions(standing)
+    answer = explaining.explain(found, at=row.at)
     events = AuditEvent.objects.filter(target_id=found.id, environment_id=found.environment_id).order_by("-at", "-id")
     context = {
         "token": row,
-        "permissions": list(Permission.objects.filter(environment=found.environment_id, key__in=now.permissions)),
-        "withheld": [{"key": key, "reason": reason} for key, reason in policy.withheld(standing, now).items()],
+        "permissions": answer.in_layers(Layer.GRANTED, Layer.TOKEN_NOT_USABLE),
+        "unusable": answer.unusable,
+        "withheld": answer.in_layers(Layer.ROLE_LOST_IT, Layer.ROLE_ABOVE_GRANTOR, Layer.OWNER_LACKS_IT),
+        "ungranted": answer.in_layers(Layer.LEFT_OUT, Layer.NOT_TAKEN_OVER, Layer.NOT_FOR_THIS_OWNER),
+        "offered": explaining.offered(answer) if row.can_edit else [],
+        "asked": _asked(request, found, row.at),
+        "children": token_rows(_children(principal, found)[:CHILDREN], request, principal, row.at),
+        "more_children_url": _more_children_url(request, principal, found),
+        "parent": _parent(request, principal, found),
         "facts": _facts(row),
         "events": event_rows(events[:50]),
         "actions": row,
@@ -94,15 +127,48 @@ def token(request: PageRequest, principal: PagePrincipal, token_id: str) -> Http
     return render(request, "portal/tokens/detail.html", context)
 
 
+def _asked(request: PageRequest, found: ApiToken, at: datetime) -> explaining.Explanation | None:
+    """The answer to "May it …?", about a permission that exists or not."""
+    key = request.GET.get("permission", "").strip()
+    if not 1 <= len(key) <= explaining.KEY_MAX or "\0" in key:
+        return None
+    return explaining.explain(found, at=at, permission=key).permissions[0]
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def token_take_over(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
+    """What its roles have got since it was granted, on a page that names it: giving it is granting (R3)."""
+    found = _changed_here(request, principal, token_id)
+    _show_form_to(request, principal, found, "create")
+    row = TokenRow(found, principal, timezone.now(), request.place)
+    offered = explaining.offered(explaining.explain(found, at=row.at))
+    form = TakeOverForm(request.POST if request.method == "POST" else None, offered=offered)
+    if form.is_valid():
+        chosen = form.cleaned_data["permissions"]
+        try:
+            services.take_over(by=principal, token=found, permissions=chosen, at=timezone.now())
+        except PermissionMissing:
+            raise
+        except Refusal as refusal:
+            form.add_refusal(refusal)
+        else:
+            messages.success(request, _("The token has what you chose from now on."))
+            return redirect(row.url)
+    context = {"token": row, "form": form, "offered": offered}
+    return render(request, "portal/tokens/take_over.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_edit(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
-    found = access.open_token(principal, token_id)
+    found = _changed_here(request, principal, token_id)
     _show_form_to(request, principal, found, "create")
     initial = {"name": found.name, "description": found.description}
     form = TokenNaming(request.POST if request.method == "POST" else None, initial=initial)
     if form.is_valid():
         try:
             services.edit(by=principal, token=found, at=timezone.now(), **form.cleaned_data)
+        except PermissionMissing:
+            raise
         except Refusal as refusal:
             form.add_refusal(refusal)
         else:
@@ -137,20 +203,28 @@ def token_end_jwts(request: PageRequest, principal: PagePrincipal, token_id: str
 def token_delete(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
     """Asks on a page of its own, which names the token and says that there is no undo."""
     found = access.open_token(principal, token_id)
-    if request.method == "POST":
-        services.delete(by=principal, token=found, at=timezone.now())
-        messages.success(request, _("The token was deleted."))
-        return redirect(request.place.url("tokens"))
-    _show_form_to(request, principal, found, "delete")
     row = TokenRow(found, principal, timezone.now(), request.place)
+    form = DeletionForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        is_compromised = form.cleaned_data["compromised"]
+        services.delete(by=principal, token=found, at=timezone.now(), as_compromised=is_compromised)
+        messages.success(request, _("The token was deleted."))
+        return redirect(row.list_url)
+    _show_form_to(request, principal, found, "delete")
     is_client = found.kind == Kind.CLIENT_CREDENTIALS
-    context = {"token": row, "jwt_lifetime": in_words(found.token_type.jwt_lifetime) if is_client else ""}
+    made = found.children.count()
+    context = {
+        "token": row,
+        "form": form if made else None,
+        "children": made,
+        "jwt_lifetime": in_words(found.token_type.jwt_lifetime) if is_client else "",
+    }
     return render(request, "portal/tokens/delete.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_new_secret(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
-    found = access.open_token(principal, token_id)
+    found = _changed_here(request, principal, token_id)
     _show_form_to(request, principal, found, "create")
     form = NonceForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
@@ -166,6 +240,34 @@ def token_new_secret(request: PageRequest, principal: PagePrincipal, token_id: s
         "portal/tokens/new_secret.html",
         {"token": TokenRow(found, principal, timezone.now(), request.place), "form": form},
     )
+
+
+def _changed_here(request: PageRequest, principal: PagePrincipal, token_id: str) -> ApiToken:
+    """A token that is changed in this place; raises Http404 in the console for one of a tenant's."""
+    found = access.open_token(principal, token_id)
+    if not TokenRow(found, principal, timezone.now(), request.place).is_changed_here:
+        raise Http404
+    return found
+
+
+def _children(principal: PagePrincipal, found: ApiToken) -> ApiTokenQuerySet:
+    made = access.visible_tokens(principal).filter(parent=found)
+    return with_all_shown(made, principal).order_by("-created_at", "-id")
+
+
+def _more_children_url(request: PageRequest, principal: PagePrincipal, found: ApiToken) -> str:
+    """The whole list, in the console, where tokens that make tokens are at home."""
+    if principal.tenant is not None or not found.children.exists():
+        return ""
+    return f"{request.place.url('all-tokens')}?parent={found.token_id}"
+
+
+def _parent(request: PageRequest, principal: PagePrincipal, found: ApiToken) -> TokenRow | None:
+    """The token that made it, if this person may see it."""
+    if found.parent_id is None:
+        return None
+    parent = with_all_shown(access.visible_tokens(principal).filter(pk=found.parent_id), principal).first()
+    return TokenRow(parent, principal, timezone.now(), request.place) if parent else None
 
 
 def _show_form_to(request: PageRequest, principal: PagePrincipal, found: ApiToken, act: str) -> None:
@@ -229,7 +331,7 @@ def _facts(row: TokenRow) -> list[tuple[str, str]]:
         facts.append((_("Its JWTs live for"), in_words(found.token_type.jwt_lifetime)))
     return [
         *facts,
-        (_("Secret ends in"), row.last_four),
+        (_("Secret ends in"), row.last_four or _("It has none yet")),
         (_("Made by"), row.created_by),
         (_("Made"), _moment(found.created_at)),
         (_("Expires"), _moment(found.expires_at) if found.expires_at else _("never")),

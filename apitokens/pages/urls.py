@@ -1,10 +1,12 @@
 from django.urls import path
 
-from apitokens.pages import tokens, views
+from apitokens.pages import invitations, members, records, roles, tokens, views
 from apitokens.pages.doors import tenant_page
 
 app_name = "portal"
 _to_tokens = tenant_page("apitokens:read")
+_to_members = tenant_page("members:read")
+_to_roles = tenant_page("roles:read")
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -16,8 +18,34 @@ urlpatterns = [
     path("t/<slug:slug>/tokens/<str:token_id>/enable/", _to_tokens(tokens.token_enable), name="token-enable"),
     path("t/<slug:slug>/tokens/<str:token_id>/end-jwts/", _to_tokens(tokens.token_end_jwts), name="token-end-jwts"),
     path("t/<slug:slug>/tokens/<str:token_id>/delete/", _to_tokens(tokens.token_delete), name="token-delete"),
+    path("t/<slug:slug>/tokens/<str:token_id>/take-over/", _to_tokens(tokens.token_take_over), name="token-take-over"),
     path(
         "t/<slug:slug>/tokens/<str:token_id>/new-secret/", _to_tokens(tokens.token_new_secret), name="token-new-secret"
     ),
-    path("t/<slug:slug>/audit/", tenant_page("audit:read")(views.audit), name="audit"),
+    path("t/<slug:slug>/tokens.csv", _to_tokens(records.tokens_csv), name="tokens-csv"),
+    path("t/<slug:slug>/audit/", tenant_page("audit:read")(records.audit), name="audit"),
+    path("t/<slug:slug>/audit.csv", tenant_page("audit:read")(records.audit_csv), name="audit-csv"),
+    path("t/<slug:slug>/members/", _to_members(members.member_list), name="members"),
+    path("t/<slug:slug>/members/invite/", _to_members(members.invite), name="member-invite"),
+    path("t/<slug:slug>/members/invitations/", _to_members(members.invitation_list), name="invitations"),
+    path(
+        "t/<slug:slug>/members/invitations/<uuid:invitation_id>/revoke/",
+        _to_members(members.invitation_revoke),
+        name="invitation-revoke",
+    ),
+    path("t/<slug:slug>/members/<uuid:member_id>/", _to_members(members.member), name="member"),
+    path("t/<slug:slug>/members/<uuid:member_id>/suspend/", _to_members(members.member_suspend), name="member-suspend"),
+    path(
+        "t/<slug:slug>/members/<uuid:member_id>/reinstate/",
+        _to_members(members.member_reinstate),
+        name="member-reinstate",
+    ),
+    path("t/<slug:slug>/members/<uuid:member_id>/remove/", _to_members(members.member_remove), name="member-remove"),
+    path("t/<slug:slug>/roles/", _to_roles(roles.role_list), name="roles"),
+    path("t/<slug:slug>/roles/new/", _to_roles(roles.role_new), name="role-new"),
+    path("t/<slug:slug>/roles/<uuid:role_id>/", _to_roles(roles.role), name="role"),
+    path("t/<slug:slug>/roles/<uuid:role_id>/edit/", _to_roles(roles.role_edit), name="role-edit"),
+    path("t/<slug:slug>/roles/<uuid:role_id>/delete/", _to_roles(roles.role_delete), name="role-delete"),
+    path("t/<slug:slug>/leave/", tenant_page(None)(members.leave), name="leave"),
+    path("invitations/<str:key>/", invitations.invitation, name="invitation"),
 ]

@@ -1,3 +1,5 @@
+from itertools import groupby
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -6,33 +8,23 @@ from django.views.decorators.http import require_safe
 
 from apitokens import access
 from apitokens.access import PortalRequest
-from apitokens.pages.paging import page_of
-from apitokens.pages.rows import event_rows
-from apitokens.paging import EventPages
-from apitokens.principals import MemberPrincipal
-from audit.models import AuditEvent
 
 
 @never_cache
 @login_required
 @require_safe
 def home(request: PortalRequest) -> HttpResponse:
-    """Straight to the tenant of who has one; a choice for who has several."""
+    """Straight there for who has one tenant or one environment; a choice for who has several."""
     memberships = list(access.memberships_of(request.user)[:200])
-    if len(memberships) == 1:
+    environments = list(
+        access.environments_of(request.user).select_related("vendor").order_by("vendor__name", "name", "slug")[:200]
+    )
+    if len(memberships) == 1 and not environments:
         return redirect("portal:tokens", memberships[0].tenant.slug)
-    vendor_memberships = request.user.vendor_memberships.select_related("vendor").filter(ended_at__isnull=True)
-    context = {"memberships": memberships, "vendor_memberships": list(vendor_memberships[:50])}
+    if len(environments) == 1 and not memberships:
+        return redirect("console:overview", environments[0].slug)
+    vendors = [
+        {"name": name, "environments": list(rows)} for name, rows in groupby(environments, lambda row: row.vendor.name)
+    ]
+    context = {"memberships": memberships, "vendors": vendors}
     return render(request, "portal/home.html", context)
-
-
-@require_safe
-def audit(request: PortalRequest, principal: MemberPrincipal) -> HttpResponse:
-    pages = EventPages()
-    page = page_of(pages, AuditEvent.objects.filter(tenant_id=principal.tenant.id), request)
-    context = {
-        "events": event_rows(page),
-        "next_url": pages.get_next_link(),
-        "previous_url": pages.get_previous_link(),
-    }
-    return render(request, "portal/audit.html", context)
