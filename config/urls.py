@@ -1,5 +1,6 @@
 from allauth.account import views as account
 from csp.decorators import csp_update
+from django.conf import settings
 from django.urls import include, path, re_path
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -43,6 +44,11 @@ urlpatterns = [
     path("readyz", health.ready),
     path("metrics", health.metrics),
 ]
+
+if settings.ADMIN:
+    from config import rescue
+
+    urlpatterns += [path("admin/", rescue.site.urls)]
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.permission_denied"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.http import HttpResponseBase
 from django.views.decorators.cache import never_cache
 
 from apitokens import access
@@ -17,7 +17,7 @@ from audit.services import Refusal
 from console.navigation import CONSOLE_TABS
 from tenants.models import Environment
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 VISITED = "console_environment"
 
 
@@ -30,7 +30,7 @@ class Switched(Refusal):
     def __init__(self, rendered_for: Environment) -> None:
         super().__init__(
             f"This form was for the environment {rendered_for.name}, and you have gone on to another since. "
-            f"Nothing was changed. Open the page in {rendered_for.name} again if that is where you meant to do this."
+            f"Open the page in {rendered_for.name} again if that is where you meant to do this."
         )
 
 
@@ -42,7 +42,7 @@ def console_page(permission: str) -> Callable[[View], View]:
         @never_cache
         @login_required
         @wraps(view)
-        def open_door(request: PageRequest, slug: str, **named: str) -> HttpResponse:
+        def open_door(request: PageRequest, slug: str, **named: str) -> HttpResponseBase:
             principal = access.open_environment(request, slug)
             request.principal = principal
             request.place = Place("console", slug)

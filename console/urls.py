@@ -2,8 +2,21 @@
 
 from django.urls import include, path
 
+from console import audit, environments, keys, overview, people, permissions, roles, tenants, token_types, tokens
+
 app_name = "console"
 
-_in_environment: list = []
+_in_environment: list = [
+    *roles.urlpatterns,
+    *permissions.urlpatterns,
+    *overview.urlpatterns,
+    *tenants.urlpatterns,
+    *keys.urlpatterns,
+    *environments.urlpatterns,
+    *audit.urlpatterns,
+    *people.urlpatterns,
+    *token_types.urlpatterns,
+    *tokens.urlpatterns,
+]
 
 urlpatterns = [path("<slug:slug>/", include(_in_environment))]
