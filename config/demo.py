@@ -30,6 +30,7 @@ PERMISSIONS = {
 }
 PEOPLE = ("viewer", "member", "admin", "owner")
 TENANTS = ("Birch Bank", "Cedar Clinic")
+COLOURS = {"Production": Environment.Colour.RED, "Staging": Environment.Colour.TEAL}
 
 
 @transaction.atomic
@@ -80,6 +81,7 @@ def _environment(vendor: Vendor, name: str, mark: str, end: str) -> Environment:
         slug=f"acorn{end}-{slug}",
         token_prefix=f"acorn{mark}_{slug}",
         audience=f"https://api.{slug}.acorn{end}.example",
+        colour=COLOURS[name],
         at=timezone.now(),
     )
     Permission.objects.bulk_create(

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import CacheEntry
+from apitokens.governance import erasure
 from apitokens.models import IssueNonce
 
 NONCES_KEPT = timedelta(days=7)
@@ -22,7 +23,7 @@ def run(*, at: datetime | None = None) -> int:
         Session.objects.filter(expire_date__lt=at),
         CacheEntry.objects.filter(expires__lt=at),
     )
-    return sum(_erase(rows) for rows in stale)
+    return sum(_erase(rows) for rows in stale) + erasure.erase_due(at=at)
 
 
 def _erase(rows: QuerySet[Any]) -> int:

@@ -12,6 +12,7 @@ _CREDENTIAL = re.compile(
     r"(?:eyJ[\w-]{8,}\.[\w-]+\.[\w-]*)"
     # and the part of a one-time link that opens it
     r"|(?:(?<=/reset/key/)[\w-]+)"
+    r"|(?:(?<=/invitations/)(?![0-9a-f-]{36}(?![\w-]))[\w-]+)"
     r"|(?:(?<=[Bb]asic )[A-Za-z0-9+/=]{8,})|(?:(?<=[Bb]earer )\S{8,})"
 )
 

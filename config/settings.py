@@ -50,6 +50,8 @@ except keyfiles.KeyMissing:
 ALLOWED_HOSTS = [_origin.hostname, *env.list("ALLOWED_HOSTS", default=[])]
 if _is_local:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]"]
+# Django's admin, for an operator in an emergency; otherwise /admin/ does not exist.
+ADMIN = env.bool("ADMIN", default=False)
 # How many proxies in front of us append to X-Forwarded-For; 0 means that the header is not believed at all.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 if TRUSTED_PROXIES < 0:
@@ -65,6 +67,8 @@ INSTALLED_APPS = [
     "tenants.apps.TenantsConfig",
     "accounts.apps.AccountsConfig",
     "audit.apps.AuditConfig",
+    # Without its own list of what is in it, and mounted only where ADMIN says so: see config/rescue.py.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -210,6 +214,10 @@ STORAGES = {
     },
 }
 
+# A mail server that does not answer must not hold a request for long.
+EMAIL_TIMEOUT = 10
+# Without it invitations are shown to who sends them, who hands the link on.
+SENDS_MAIL = bool(env.str("EMAIL_URL", default=""))
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default=f"Tallystick <no-reply@{_origin.hostname}>")

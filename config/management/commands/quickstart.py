@@ -62,7 +62,9 @@ class Command(BaseCommand):
     def _collect_static(self) -> None:
         """Only when a file is newer than the last time: hashing and compressing takes seconds."""
         stamp = settings.STATIC_ROOT / STAMP
-        sources = [Path(settings.BASE_DIR, "requirements.txt"), *Path(settings.BASE_DIR, "static").rglob("*")]
+        # The settings say which apps bring files of their own.
+        named = [settings.BASE_DIR / "requirements.txt", settings.BASE_DIR / "config" / "settings.py"]
+        sources = [*named, *Path(settings.BASE_DIR, "static").rglob("*")]
         newest = max(path.stat().st_mtime for path in sources)
         if stamp.exists() and stamp.stat().st_mtime >= newest:
             return
