@@ -9,6 +9,7 @@ import json
 import re
 from base64 import b64encode
 from dataclasses import dataclass
+from html import unescape
 
 from django.db import connection
 from django.test import Client
@@ -21,11 +22,12 @@ from apitokens.setup import give_role, hold
 from audit.actors import Actor
 from audit.models import ActorKind
 from config.demo import PERMISSIONS
-from tenants.models import Environment, Membership, Permission, Role, Tenant
+from tenants.models import Environment, Membership, Permission, Role, Tenant, Vendor, VendorMembership
 from tenants.queries import grantor_of_membership
-from tests.factories import EnvironmentFactory, MembershipFactory, TenantFactory
+from tests.factories import EnvironmentFactory, MembershipFactory, TenantFactory, VendorMembershipFactory
 
 ROLES = ("viewer", "member", "admin", "owner")
+HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 
 
 @dataclass
@@ -91,6 +93,61 @@ class House:
         return services.issue(by=principals.system(self.environment), tenant=None, order=order, at=timezone.now())
 
 
+@dataclass
+class Office:
+    """The vendor's own people, an owner, an admin and an auditor of all its environments, in the console."""
+
+    vendor: Vendor
+    people: dict[str, VendorMembership]
+
+    def browser(self, role: str) -> Client:
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(self.people[role].user)
+        return client
+
+    def url(self, environment: Environment, path: str = "") -> str:
+        return f"/console/{environment.slug}/{path}"
+
+    def page(self, role: str, environment: Environment, path: str = "", browser: Client | None = None):
+        return (browser or self.browser(role)).get(self.url(environment, path))
+
+    def hidden(self, browser: Client, environment: Environment, path: str = "") -> dict[str, str]:
+        """The hidden fields of the page as rendered; where it has no form, what every form there would have."""
+        page = browser.get(self.url(environment, path))
+        if page.status_code != 200:
+            page = browser.get(self.url(environment))
+        found = {name: unescape(value) for name, value in HIDDEN.findall(page.content.decode())}
+        return {"environment": environment.slug, **found}
+
+    def post(self, role: str, environment: Environment, path: str, /, browser: Client | None = None, **fields: object):
+        """The answer to the page's form, filled in by that person."""
+        browser = browser or self.browser(role)
+        return browser.post(self.url(environment, path), {**self.hidden(browser, environment, path), **fields})
+
+    def api(
+        self,
+        role: str,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        environment: Environment | None = None,
+        **headers: str,
+    ):
+        """A call to the API with that person's portal session; `environment` becomes `?environment=`."""
+        browser = self.browser(role)
+        browser.get("/accounts/password/change/")
+        if environment is not None:
+            path += f"{'&' if '?' in path else '?'}environment={environment.slug}"
+        return browser.generic(
+            method,
+            f"/api/v1/{path}",
+            data=_json(body),
+            content_type="application/json",
+            headers={"X-CSRFToken": browser.cookies["csrftoken"].value, **headers},
+        )
+
+
 def shown(response) -> dict[str, str]:
     """What a page that shows a secret shows, by `data-field`."""
     return dict(re.findall(r'data-field="(\w+)"[^>]*>([^<]+)<', response.content.decode()))
@@ -123,12 +180,20 @@ def make_environment(**fields: object) -> Environment:
 
 
 def make_house(environment: Environment, name: str) -> House:
-    tenant = TenantFactory(environment=environment, name=name, slug=f"{name.lower()}-{environment.slug}")
+    return make_people(TenantFactory(environment=environment, name=name, slug=f"{name.lower()}-{environment.slug}"))
+
+
+def make_people(tenant: Tenant) -> House:
     people = {}
     for key in ROLES:
         people[key] = MembershipFactory(tenant=tenant)
-        give_role(people[key], Role.objects.get(environment=environment, tenant=None, key=key))
-    return House(environment=environment, tenant=tenant, people=people)
+        give_role(people[key], Role.objects.get(environment=tenant.environment, tenant=None, key=key))
+    return House(environment=tenant.environment, tenant=tenant, people=people)
+
+
+def make_office(vendor: Vendor) -> Office:
+    people = {role: VendorMembershipFactory(vendor=vendor, role=role) for role in ("owner", "admin", "auditor")}
+    return Office(vendor=vendor, people=people)
 
 
 def tokens() -> list[ApiToken]:

@@ -11,12 +11,22 @@ from django.apps import apps
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import CheckConstraint, UniqueConstraint
+from django.utils import timezone
 
 from accounts.models import User
+from apitokens.governance import invitations, vendor_members
 from apitokens.models import DAY, ApiTokenRole, IssueNonce, Secret, SigningKey, StatusSlot, TokenTypeRole
+from apitokens.principals import system
 from audit.models import AuditEvent
 from tenants.constraints import CompositeForeignKey
-from tenants.models import MembershipRole, RolePermission, TakenSlug, VendorMembershipEnvironment
+from tenants.models import (
+    InvitationEnvironment,
+    InvitationRole,
+    MembershipRole,
+    RolePermission,
+    TakenSlug,
+    VendorMembershipEnvironment,
+)
 from tests.factories import EnvironmentFactory, RoleFactory, UserFactory, VendorFactory, VendorMembershipFactory
 
 ON_SQLITE = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
@@ -24,7 +34,7 @@ ON_SQLITE = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
 IMPLIED_BY_PRIMARY_KEY = {
     "environment_agreement_key", "tenant_agreement_key", "permission_agreement_key", "role_scope_agreement_key",
     "role_environment_agreement_key", "membership_agreement_key", "vendormembership_agreement_key",
-    "tokentype_agreement_key", "apitoken_agreement_key",
+    "tokentype_agreement_key", "apitoken_agreement_key", "invitation_agreement_key", "invitation_vendor_agreement_key",
 }  # fmt: skip
 
 # Rows of these, and the column slug, refuse every update: see test_append_only.py.
@@ -38,6 +48,7 @@ def scene(world):
     acme, globex, production, staging = world.acme, world.globex, world.production, world.staging
     own = RoleFactory(environment=production, tenant=acme.tenant, key="own:robots")
     foreign_own = RoleFactory(environment=production, tenant=globex.tenant, key="own:robots")
+    default_role = RoleFactory(environment=production, key="clients", is_for_new_tenants=True)
     member = VendorMembershipFactory(vendor=world.vendor, in_all_environments=False)
     stranger = VendorMembershipFactory(vendor=other_environment.vendor)
     token = acme.issue("admin", kind="client_credentials", roles=["viewer"]).token
@@ -45,6 +56,9 @@ def scene(world):
     free_cell = production.token_types.get(owner="user", kind="client_credentials")
     staging.token_types.filter(owner="user", kind="client_credentials").delete()
     nobody = UserFactory()
+    asked = {"by": system(production), "email": "invited@example.com", "at": timezone.now()}
+    invitation = invitations.invite(tenant=acme.tenant, roles=["viewer"], **asked).invitation
+    vendor_invitation = vendor_members.invite(role="admin", environments=[production], **asked).invitation
     cell = {"token_type": token.token_type, "environment": production, "owner": token.owner, "kind": token.kind}
     good = {
         "vendor": (world.vendor, lambda: {"name": "New", "slug": "new"}),
@@ -53,6 +67,7 @@ def scene(world):
         "tenant": (acme.tenant, lambda: {"name": "New", "slug": "new", "external_id": "new"}),
         "permission": (production.permissions.get(key="reports:read"), lambda: {"key": "new"}),
         "role": (own, lambda: {"key": "own:new", "name": "New"}),
+        "default_role": (default_role, lambda: {"key": "new", "name": "New", "is_for_new_tenants": False}),
         "rolepermission": (
             RolePermission.objects.create(
                 role=own, permission=production.permissions.get(key="reports:read"), environment=production
@@ -69,6 +84,13 @@ def scene(world):
             VendorMembershipEnvironment.objects.create(
                 vendor_membership=member, environment=production, vendor=world.vendor
             ),
+            lambda: {"environment": staging.id},
+        ),
+        "invitation": (invitation, lambda: {"email": "new@example.com", "digest": b"3" * 32}),
+        "vendor_invitation": (vendor_invitation, lambda: {"email": "new@example.com", "digest": b"4" * 32}),
+        "invitationrole": (InvitationRole.objects.get(invitation=invitation), lambda: {"role": acme.role("member").id}),
+        "invitationenvironment": (
+            InvitationEnvironment.objects.get(invitation=vendor_invitation),
             lambda: {"environment": staging.id},
         ),
         "tokentype": (free_cell, lambda: {"environment": staging.id}),
@@ -127,6 +149,7 @@ ROWS = [
     ("environment_slug_form", "environment", _set(slug="-new")),
     ("environment_token_prefix_form", "environment", _set(token_prefix="New")),
     ("environment_algorithm_known", "environment", _set(signing_algorithm="HS256")),
+    ("environment_colour_known", "environment", _set(colour="pink")),
     ("apiidentifier_unique_in_environment", "apiidentifier", _same("uri")),
     ("apiidentifier_one_default", "apiidentifier", _set(is_default=True)),
     ("apiidentifier_absolute_uri", "apiidentifier", _set(uri="/relative")),
@@ -145,6 +168,8 @@ ROWS = [
     ("role_tenant_of_environment", "role", lambda s, row: {"environment": s.staging.id}),
     ("role_key_form", "role", _set(key="own:Not a key")),
     ("role_own_key_marked", "role", _set(key="admin2")),
+    ("role_one_for_new_tenants", "default_role", _set(is_for_new_tenants=True)),
+    ("role_for_new_tenants_is_the_vendors", "role", _set(is_for_new_tenants=True)),
     # PostgreSQL's smallint can't even hold a level above the range; SQLite's own check is the first to see one below.
     ("role_level_range", "role", _set(level=32_768 if ON_SQLITE else -1)),
     ("rolepermission_once", "rolepermission", _same("permission")),
@@ -184,6 +209,40 @@ ROWS = [
     (
         "vendormembershipenvironment_environment_of_vendor",
         "vendormembershipenvironment",
+        lambda s, row: {"environment": s.other_environment.id},
+    ),
+    ("invitation_digest_unique", "invitation", _same("digest")),
+    ("invitation_one_open_per_tenant", "invitation", lambda s, row: {"email": row.email.upper()}),
+    ("invitation_one_open_per_vendor", "vendor_invitation", lambda s, row: {"email": row.email.upper()}),
+    ("invitation_to_a_tenant_or_a_vendor", "invitation", _set(vendor_role="admin")),
+    ("invitation_to_a_tenant_or_a_vendor", "invitation", _set(environment=None)),
+    ("invitation_to_a_tenant_or_a_vendor", "vendor_invitation", _set(vendor_role="boss")),
+    ("invitation_to_a_tenant_or_a_vendor", "vendor_invitation", lambda s, row: {"environment": s.production.id}),
+    ("invitation_expires_later", "invitation", lambda s, row: {"expires_at": row.created_at}),
+    ("invitation_tenant_of_environment", "invitation", lambda s, row: {"environment": s.staging.id}),
+    ("invitation_environment_of_vendor", "invitation", lambda s, row: {"vendor": s.other_environment.vendor_id}),
+    ("invitationrole_once", "invitationrole", _same("role")),
+    ("invitationrole_invitation_of_tenant", "invitationrole", lambda s, row: {"tenant": s.globex.tenant.id}),
+    (
+        "invitationrole_tenant_of_environment",
+        "invitationrole",
+        lambda s, row: {"environment": s.staging.id, "role": s.own.id, "role_scope_id": s.acme.tenant.id},
+    ),
+    ("invitationrole_role_scope", "invitationrole", lambda s, row: {"role_scope_id": s.acme.tenant.id}),
+    (
+        "invitationrole_role_available_in_tenant",
+        "invitationrole",
+        lambda s, row: {"role": s.foreign_own.id, "role_scope_id": s.globex.tenant.id},
+    ),
+    ("invitationenvironment_once", "invitationenvironment", _same("environment")),
+    (
+        "invitationenvironment_invitation_of_vendor",
+        "invitationenvironment",
+        lambda s, row: {"environment": s.other_environment.id, "vendor": s.other_environment.vendor_id},
+    ),
+    (
+        "invitationenvironment_environment_of_vendor",
+        "invitationenvironment",
         lambda s, row: {"environment": s.other_environment.id},
     ),
     ("takenslug_never_reused", "takenslug", _same("slug")),

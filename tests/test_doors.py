@@ -11,13 +11,19 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 from django.urls import URLPattern, get_resolver
+from django.utils import timezone
 
+from apitokens.governance import invitations
 from apitokens.models import ApiToken, TokenType
+from apitokens.principals import system
 from audit.models import AuditEvent
 from tests.cast import basic, bearer, everything_stored, grant
+from tests.doors import console_routes, environment_api_routes
+from tests.factories import RoleFactory
 
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 NEW = {"name": "New", "kind": "access_token", "roles": ["viewer"]}
+INVITED = {"email": "new@example.com", "roles": ["viewer"]}
 # verb, address, body, what its owner is answered. In this order they all succeed on one token.
 PAGES = [
     ("GET", "t/<slug:slug>/tokens/", {}, 200),
@@ -28,11 +34,37 @@ PAGES = [
     ("POST", "t/<slug:slug>/tokens/<str:token_id>/edit/", {"name": "Renamed"}, 302),
     ("POST", "t/<slug:slug>/tokens/<str:token_id>/disable/", {}, 302),
     ("POST", "t/<slug:slug>/tokens/<str:token_id>/enable/", {}, 302),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/end-jwts/", {}, 302),
     ("GET", "t/<slug:slug>/tokens/<str:token_id>/new-secret/", {}, 200),
     ("POST", "t/<slug:slug>/tokens/<str:token_id>/new-secret/", {}, 200),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/take-over/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/take-over/", {"permissions": "settings:manage"}, 422),
     ("GET", "t/<slug:slug>/tokens/<str:token_id>/delete/", {}, 200),
     ("GET", "t/<slug:slug>/audit/", {}, 200),
+    ("GET", "t/<slug:slug>/audit.csv", {}, 200),
+    ("GET", "t/<slug:slug>/tokens.csv", {}, 200),
     ("POST", "t/<slug:slug>/tokens/<str:token_id>/delete/", {}, 302),
+    ("GET", "t/<slug:slug>/roles/", {}, 200),
+    ("GET", "t/<slug:slug>/roles/new/", {}, 200),
+    ("POST", "t/<slug:slug>/roles/new/", {"name": "Clerk", "level": "1"}, 302),
+    ("GET", "t/<slug:slug>/roles/<uuid:role_id>/", {}, 200),
+    ("GET", "t/<slug:slug>/roles/<uuid:role_id>/edit/", {}, 200),
+    ("POST", "t/<slug:slug>/roles/<uuid:role_id>/edit/", {"name": "Clerk", "level": "1", "version": "0"}, 422),
+    ("GET", "t/<slug:slug>/roles/<uuid:role_id>/delete/", {}, 200),
+    ("POST", "t/<slug:slug>/roles/<uuid:role_id>/delete/", {"version": "0"}, 422),
+    ("GET", "t/<slug:slug>/members/", {}, 200),
+    ("GET", "t/<slug:slug>/members/invite/", {}, 200),
+    ("POST", "t/<slug:slug>/members/invite/", INVITED, 200),
+    ("GET", "t/<slug:slug>/members/invitations/", {}, 200),
+    ("POST", "t/<slug:slug>/members/invitations/<uuid:invitation_id>/revoke/", {}, 302),
+    ("GET", "t/<slug:slug>/members/<uuid:member_id>/", {}, 200),
+    ("POST", "t/<slug:slug>/members/<uuid:member_id>/", {"roles": ["viewer"], "version": "0"}, 422),
+    ("POST", "t/<slug:slug>/members/<uuid:member_id>/suspend/", {}, 302),
+    ("POST", "t/<slug:slug>/members/<uuid:member_id>/reinstate/", {}, 302),
+    ("GET", "t/<slug:slug>/members/<uuid:member_id>/remove/", {}, 200),
+    ("POST", "t/<slug:slug>/members/<uuid:member_id>/remove/", {}, 302),
+    ("GET", "t/<slug:slug>/leave/", {}, 200),
+    ("POST", "t/<slug:slug>/leave/", {}, 302),
 ]
 API = [
     ("GET", "api/v1/tokens", None, 200),
@@ -43,8 +75,36 @@ API = [
     ("PATCH", "api/v1/tokens/<str:token_id>", {"name": "Renamed"}, 200),
     ("POST", "api/v1/tokens/<str:token_id>/disable", None, 200),
     ("POST", "api/v1/tokens/<str:token_id>/enable", None, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/end-jwts", None, 200),
     ("POST", "api/v1/tokens/<str:token_id>/secret", None, 201),
+    ("POST", "api/v1/tokens/disable-all", {"q": "Nothing is called like this"}, 200),
+    ("GET", "api/v1/tokens/<str:token_id>/explain", None, 200),
+    ("HEAD", "api/v1/tokens/<str:token_id>/explain", None, 200),
     ("DELETE", "api/v1/tokens/<str:token_id>", None, 204),
+    ("GET", "api/v1/roles", None, 200),
+    ("HEAD", "api/v1/roles", None, 200),
+    ("POST", "api/v1/roles", {"name": "Clerk", "level": 1}, 201),
+    ("PATCH", "api/v1/roles", {"roles": [{"id": "<uuid:role_id>", "level": 2}]}, 200),
+    ("GET", "api/v1/roles/<uuid:role_id>", None, 200),
+    ("HEAD", "api/v1/roles/<uuid:role_id>", None, 200),
+    ("PATCH", "api/v1/roles/<uuid:role_id>", {"level": 2}, 200),
+    ("DELETE", "api/v1/roles/<uuid:role_id>", None, 204),
+    ("GET", "api/v1/members", None, 200),
+    ("HEAD", "api/v1/members", None, 200),
+    ("GET", "api/v1/members/<uuid:member_id>", None, 200),
+    ("HEAD", "api/v1/members/<uuid:member_id>", None, 200),
+    ("PATCH", "api/v1/members/<uuid:member_id>", {"roles": ["viewer"]}, 200),
+    ("POST", "api/v1/members/<uuid:member_id>/suspend", None, 200),
+    ("POST", "api/v1/members/<uuid:member_id>/reinstate", None, 200),
+    ("GET", "api/v1/members/<uuid:member_id>/inventory", None, 200),
+    ("HEAD", "api/v1/members/<uuid:member_id>/inventory", None, 200),
+    ("DELETE", "api/v1/members/<uuid:member_id>", None, 204),
+    ("GET", "api/v1/invitations", None, 200),
+    ("HEAD", "api/v1/invitations", None, 200),
+    ("POST", "api/v1/invitations", INVITED, 201),
+    ("DELETE", "api/v1/invitations/<uuid:invitation_id>", None, 204),
+    ("GET", "api/v1/events", None, 200),
+    ("HEAD", "api/v1/events", None, 200),
 ]
 # About whoever asks, and no id of anybody's in the address.
 OWN = {"", "api/v1/token/self", "accounts/password/change/", "accounts/logout/"}
@@ -52,7 +112,7 @@ PUBLIC = {
     "accounts/login/", "accounts/inactive/", "accounts/password/reset/", "accounts/password/reset/done/",
     "accounts/password/reset/key/<uidb36>-<key>/", "accounts/password/reset/key/done/", "oauth2/token",
     "e/<slug:environment>/jwks.json", "e/<slug:environment>/.well-known/oauth-authorization-server",
-    ".well-known/oauth-authorization-server/e/<slug:environment>", "api/schema/", "api/docs/",
+    ".well-known/oauth-authorization-server/e/<slug:environment>", "api/schema/", "api/docs/", "invitations/<str:key>/",
     "healthz", "readyz", "metrics",
 }  # fmt: skip
 
@@ -68,7 +128,8 @@ def routes(patterns=None, before=""):
 
 def test_every_address_is_walked_or_named_as_public():
     walked = {route for _, route, _, _ in [*PAGES, *API]}
-    assert sorted(routes()) == sorted([*walked, *OWN, *PUBLIC])
+    of_environments = console_routes() | environment_api_routes()
+    assert sorted(routes()) == sorted([*walked, *of_environments, *OWN, *PUBLIC])
 
 
 @pytest.fixture
@@ -76,7 +137,18 @@ def doors(world):
     """A token in Acme and one in Globex; every type may make tokens, so that only the tenant stands in the way."""
     TokenType.objects.update(may_make_tokens=True)
     world.token = {house.tenant.slug: house.issue("admin").token for house in (world.acme, world.globex)}
+    world.role = {house.tenant.slug: _own_role(house) for house in (world.acme, world.globex)}
+    world.invitation = {house.tenant.slug: _invited(house) for house in (world.acme, world.globex)}
     return world
+
+
+def _own_role(house):
+    return RoleFactory(environment=house.environment, tenant=house.tenant, key="own:keeper", name="Keeper", level=1)
+
+
+def _invited(house):
+    asked = {"email": "somebody@example.com", "roles": ["viewer"], "at": timezone.now()}
+    return invitations.invite(by=system(house.environment), tenant=house.tenant, **asked).invitation
 
 
 def _ids(doors, house):
@@ -85,11 +157,15 @@ def _ids(doors, house):
         "tenant": str(house.tenant.id),
         "external": house.tenant.external_id,
         "token_id": doors.token[house.tenant.slug].token_id,
+        "member_id": str(house.people["member"].id),
+        "role_id": str(doors.role[house.tenant.slug].id),
+        "invitation_id": str(doors.invitation[house.tenant.slug].id),
     }
 
 
 def _never():
-    return {"slug": "never", "tenant": str(uuid4()), "external": "never", "token_id": "0" * 12}
+    nobody = {name: str(uuid4()) for name in ("member_id", "invitation_id", "role_id")}
+    return {"slug": "never", "tenant": str(uuid4()), "external": "never", "token_id": "0" * 12, **nobody}
 
 
 def _signed_in(house):
@@ -160,6 +236,10 @@ def _address(route, ids, named_by=""):
     return f"{path}?tenant={ids[named_by]}" if named_by else path
 
 
+def _filled(body, ids):
+    return json.loads(re.sub(r"<\w+:(\w+)>", lambda found: ids[found[1]], json.dumps(body)))
+
+
 def _answer(response):
     """All that a stranger sees, without what is new in every answer."""
     body = re.sub(rb'(name="(?:csrfmiddlewaretoken|nonce)" value=)"[^"]+"', rb"\1", response.content)
@@ -225,7 +305,7 @@ def test_in_the_api_another_tenant_named_in_the_body_is_like_one_that_never_was(
 def test_in_the_api_the_same_calls_of_its_owner_succeed(doors, caller, named_by):
     call, own = caller(doors, doors.globex), _ids(doors, doors.globex)
     for verb, route, body, status in API:
-        answer = call(verb, _address(route, own, named_by), body)
+        answer = call(verb, _address(route, own, named_by), _filled(body, own))
         assert answer.status_code == status, (verb, route, answer.content)
     named = call("POST", "/api/v1/tokens", {**NEW, "name": "Another", "tenant": own[named_by]})
     assert (named.status_code, named.json()["tenant"]) == (201, own["tenant"])
@@ -264,11 +344,35 @@ def test_on_the_pages_the_same_calls_of_its_owner_succeed(doors):
     assert AuditEvent.objects.filter(verb="apitoken.deleted", tenant_id=own["tenant"]).count() == 1
 
 
-def test_anothers_personal_token_is_like_one_that_never_was(doors):
-    """Within one tenant: a personal token is its owner's, and shows in no colleague's list."""
+@pytest.mark.parametrize("may_look", [False, True], ids=["without-members-read", "with-members-read"])
+def test_anothers_personal_token_is_like_one_that_never_was_unless_one_sees_the_members(doors, may_look):
     acme = doors.acme
-    token = acme.issue("member", owner="user", name="Mine").token
-    for person, status in (("admin", 404), ("member", 200)):
-        assert acme.api(person, "GET", f"tokens/{token.token_id}").status_code == status
-        listed = acme.api(person, "GET", f"tokens?tenant={acme.tenant.id}").json()["results"]
-        assert (token.token_id in [row["id"] for row in listed]) == (status == 200)
+    token = acme.issue("viewer", owner="user", name="Mine").token
+    person = "admin" if may_look else "member"
+    assert acme.api(person, "GET", f"tokens/{token.token_id}").status_code == (200 if may_look else 404)
+    listed = acme.api(person, "GET", f"tokens?tenant={acme.tenant.id}").json()["results"]
+    assert (token.token_id in [row["id"] for row in listed]) == may_look
+
+
+@pytest.mark.parametrize("owner_is", ["themselves", "a-colleague"])
+def test_who_manages_members_stops_a_colleagues_personal_token_and_does_no_more_with_it(doors, owner_is):
+    """The owner does the same with it, and all of it succeeds."""
+    acme = doors.acme
+    is_own = owner_is == "themselves"
+    token = acme.issue("admin" if is_own else "member", owner="user", name="Mine").token
+    path = f"tokens/{token.token_id}"
+    for method, act, body, status in (
+        ("PATCH", "", {"name": "Renamed"}, 200),
+        ("PATCH", "", {"expires_in": 60}, 200),
+        ("PATCH", "", {"roles": ["viewer"]}, 200),
+        ("POST", "/secret", None, 201),
+        ("POST", "/disable", None, 200),
+        ("POST", "/enable", None, 200),
+        ("DELETE", "", None, 204),
+    ):
+        answer = acme.api("admin", method, path + act, body)
+        if is_own or (method, act) in {("POST", "/disable"), ("DELETE", "")}:
+            assert answer.status_code == status, (method, act, answer.content)
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (403, "not_its_owner"), (method, act, body)
+    assert not ApiToken.objects.filter(pk=token.pk).exists()

@@ -4,7 +4,6 @@ Sign in, make a token, copy its secret, run what the page shows, delete the toke
 """
 
 import json
-import re
 import subprocess
 import sys
 from unittest.mock import ANY  # noqa: TID251 -- for == over a whole JSON body; nothing is mocked
@@ -27,43 +26,6 @@ LANGUAGES = {"curl": "curl", "python": "Python", "javascript": "JavaScript"}
 TABS_ON_A_PAGE = 80
 PHONE = {"width": 360, "height": 740}
 SECONDS_TO_RUN = 30
-# What Chromium says of a page that we answer with such a status on purpose.
-ANSWERED_ON_PURPOSE = re.compile(r"Failed to load resource: the server responded with a status of (409|422) ")
-REPORT_VIOLATIONS = """
-addEventListener("securitypolicyviolation", (event) => {
-    console.error(`content policy: ${event.violatedDirective} ${event.blockedURI}`);
-});
-"""
-
-
-@pytest.fixture
-def browse(browser, server):
-    """Opens a page in a browser of its own; afterwards no visited page may have had anything to complain of."""
-    contexts, complaints = [], []
-
-    def note(message):
-        if message.type in ("error", "warning") and not ANSWERED_ON_PURPOSE.match(message.text):
-            complaints.append(f"{message.type} on {message.page.url}: {message.text}")
-
-    def go(request):
-        if not request.url.startswith((server.origin, "data:")):
-            complaints.append(f"a request to {request.url}")
-
-    def open_browser(**options) -> Page:
-        context = browser.new_context(base_url=server.origin, locale="en-GB", **options)
-        contexts.append(context)
-        context.set_default_timeout(10_000)
-        context.on("console", note)
-        context.on("weberror", lambda error: complaints.append(f"exception: {error.error}"))
-        context.on("request", go)
-        if options.get("java_script_enabled", True):
-            context.add_init_script(REPORT_VIOLATIONS)
-        return context.new_page()
-
-    yield open_browser
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 @pytest.fixture(scope="module")

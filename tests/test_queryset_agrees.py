@@ -6,15 +6,12 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from apitokens import policy
 from apitokens.models import ApiToken, TokenType
 from apitokens.setup import give_role
 from tenants.models import Environment, Membership, MembershipRole, Permission, Role, RolePermission, Tenant
-from tests.cast import bearer, grant
+from tests.agreement import answer_to, by_queryset_and_policy
 from tests.factories import VendorMembershipFactory
 from tests.test_constraints import insert_copy
-
-SELF = "/api/v1/token/self"
 
 
 @pytest.fixture
@@ -114,16 +111,12 @@ WORLDS = {
 def test_queryset_policy_and_http_agree(world, tokens, machine, name, hours):
     WORLDS[name](world)
     at = timezone.now() + timedelta(hours=hours)
-    usable = set(ApiToken.objects.usable(at=at).values_list("token_id", flat=True))
-    rows = list(ApiToken.objects.with_standing())
-    states = {
-        row.token_id: policy.state(row, policy.effective_permissions(policy.Standing.of(row)), at=at) for row in rows
-    }
+    queryset, policies = by_queryset_and_policy(at=at)
     with time_machine.travel(at, tick=False):
         accepted = {label: _accepted(machine, issued) for label, issued in tokens.items()}
     names = {issued.token.token_id: label for label, issued in tokens.items()}
-    by_queryset = {names.get(row.token_id, row.token_id): row.token_id in usable for row in rows}
-    by_policy = {names.get(token_id, token_id): state == "usable" for token_id, state in states.items()}
+    by_queryset = {names.get(token_id, token_id): works for token_id, works in queryset.items()}
+    by_policy = {names.get(token_id, token_id): works for token_id, works in policies.items()}
     assert by_queryset == by_policy
     assert accepted == {label: by_policy[label] for label in tokens}
     if name == "as it was":
@@ -135,19 +128,16 @@ def test_queryset_policy_and_http_agree(world, tokens, machine, name, hours):
 def test_a_personal_token_of_the_vendors_that_follows_its_owner_is_judged_alike(world):
     _vendors_personal(world, world.acme.issue("admin", owner="user").token)
     at = timezone.now()
-    usable = ApiToken.objects.usable(at=at).filter(vendor__isnull=False).values_list("token_id", flat=True)
-    rows = ApiToken.objects.with_standing().filter(vendor__isnull=False)
-    states = {
-        row.token_id: policy.state(row, policy.effective_permissions(policy.Standing.of(row)), at=at) for row in rows
-    }
-    assert set(usable) == {token_id for token_id, state in states.items() if state == "usable"} == {"vendor-admin"}
+    queryset, policies = by_queryset_and_policy(at=at)
+    vendors = ApiToken.objects.filter(vendor__isnull=False).values_list("token_id", flat=True)
+    assert {token_id for token_id in vendors if queryset[token_id]} == {"vendor-admin"}
+    assert {token_id for token_id in vendors if policies[token_id]} == {"vendor-admin"}
 
 
 def _accepted(machine, issued):
+    answer = answer_to(machine, issued)
     if issued.token.kind == "client_credentials":
-        answer = grant(machine, issued)
         assert answer.status_code == 200 or answer.json()["error"] == "unauthorized_client"
-        return answer.status_code == 200
-    answer = machine.get(SELF, headers=bearer(issued.plaintext))
-    assert answer.status_code == 200 or answer.json()["detail"].startswith("The token is right but does not work.")
+    else:
+        assert answer.status_code == 200 or answer.json()["detail"].startswith("The token is right but does not work.")
     return answer.status_code == 200

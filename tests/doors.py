@@ -1,0 +1,198 @@
+"""The doors of an environment, by address: what their owner is answered, and what an auditor lacks.
+
+A row of CONSOLE is verb, address below `console/<environment>/`, fields, status, permission; one of ENVIRONMENT_API is
+verb, address below `api/v1/`, body, status, permission. The permission is the one that a reader is told they lack, or
+None where they are answered as their owner is. In this order all of them succeed. `test_console_doors` walks them.
+
+`<type:name>` in an address stands for IDS["name"].
+"""
+
+from django.utils import timezone
+
+from apitokens.governance import vendor_members
+from apitokens.principals import system
+from tenants.models import Permission, Role
+
+
+def _invited(world):
+    asked = {"email": "somebody@vendor.example", "role": "auditor", "environments": None}
+    return vendor_members.invite(by=system(world.production), at=timezone.now(), **asked).invitation
+
+
+def _role(world):
+    """Made for this, and first in the matrix."""
+    fields = {"environment": world.production, "key": "door-keeper"}
+    return Role.objects.filter(**fields).first() or Role.objects.create(**fields, name="Door keeper", level=1)
+
+
+def _permission(world):
+    return Permission.objects.get_or_create(environment=world.production, key="doors:open")[0]
+
+
+IDS = {
+    "slug": lambda world: world.production.slug,
+    "staging": lambda world: world.staging.slug,
+    "tenant_id": lambda world: str(world.acme.tenant.id),
+    "token_id": lambda world: world.acme.issue_for_environment(name="Door").token.token_id,
+    "owner": lambda world: "tenant",
+    "kind": lambda world: "access_token",
+    "member_id": lambda world: str(world.office.people["admin"].id),
+    "role_id": lambda world: str(_role(world).id),
+    "permission_id": lambda world: str(_permission(world).id),
+    "invitation_id": lambda world: str(_invited(world).id),
+}
+
+_SETTINGS = {"name": "Live", "colour": "red", "api_identifiers": "https://api.example", "strict_ceiling": "on"}
+# The vendor's people are those of all its environments, and nothing of a token's.
+OF_THE_VENDOR = ("people/", "vendor-")
+_BACKEND = {"name": "New", "owner": "environment", "kind": "access_token", "roles": "backend"}
+_DAYS = {"default_lifetime_0": "90", "default_lifetime_1": "86400", "longest_lifetime_1": "none"}
+_TYPE = {**_DAYS, "is_enabled": "on", "longest_overlap_0": "1", "longest_overlap_1": "86400", "carries": "all"}
+_AUDITOR = {"role": "auditor", "reach": "all"}
+_INVITED = {"email": "new@vendor.example", "role": "auditor", "environments": None}
+CONSOLE = [
+    ("GET", "", {}, 200, None),
+    ("GET", "keys/", {}, 200, None),
+    ("GET", "settings/", {}, 200, None),
+    ("POST", "settings/", _SETTINGS, 302, "environments:create"),
+    ("GET", "settings/environments/new/", {}, 200, "environments:create"),
+    (
+        "POST",
+        "settings/environments/new/",
+        {"name": "Trial", "slug": "trial", "audience": "https://trial.example", "colour": "grey"},
+        302,
+        "environments:create",
+    ),
+    ("GET", "settings/copy/?from=<slug:staging>", {}, 200, "environments:create"),
+    ("POST", "settings/copy/?from=<slug:staging>", {"source": "<slug:staging>"}, 302, "environments:create"),
+    ("GET", "tenants/", {}, 200, None),
+    ("GET", "tenants/new/", {}, 200, "tenants:create"),
+    ("POST", "tenants/new/", {"name": "Initech", "slug": "initech"}, 302, "tenants:create"),
+    ("GET", "tenants/<uuid:tenant_id>/", {}, 200, None),
+    ("GET", "tenants/<uuid:tenant_id>/edit/", {}, 200, "tenants:create"),
+    ("POST", "tenants/<uuid:tenant_id>/edit/", {"name": "Acme", "external_id": "acme"}, 302, "tenants:create"),
+    (
+        "POST",
+        "tenants/<uuid:tenant_id>/invite/",
+        {"email": "new@acme.example", "roles": "admin"},
+        200,
+        "members:create",
+    ),
+    ("GET", "tenants/<uuid:tenant_id>/suspend/", {}, 200, "tenants:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/suspend/", {}, 302, "tenants:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/reinstate/", {}, 302, "tenants:create"),
+    ("GET", "tenants/<uuid:tenant_id>/delete/", {}, 200, "tenants:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/delete/", {"name": "Acme"}, 302, "tenants:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/restore/", {}, 302, "tenants:create"),
+    ("GET", "token-types/", {}, 200, None),
+    ("GET", "token-types/<str:owner>/<str:kind>/", {}, 200, None),
+    ("POST", "token-types/<str:owner>/<str:kind>/", _TYPE, 302, "token-types:create"),
+    ("GET", "all-tokens/", {}, 200, None),
+    ("POST", "all-tokens/", {"q": "Nothing is called like this"}, 200, None),
+    ("GET", "all-tokens/disable/?owner=environment", {}, 200, "environment-tokens:delete"),
+    ("POST", "all-tokens/disable/", {"owner": "environment", "expected": "1"}, 302, "environment-tokens:delete"),
+    ("GET", "tokens/", {}, 200, None),
+    ("GET", "tokens/<str:token_id>/", {}, 200, None),
+    ("POST", "tokens/<str:token_id>/enable/", {}, 302, "environment-tokens:create"),
+    ("POST", "tokens/<str:token_id>/disable/", {}, 302, "environment-tokens:delete"),
+    ("POST", "tokens/<str:token_id>/end-jwts/", {}, 302, "environment-tokens:delete"),
+    ("GET", "tokens/<str:token_id>/edit/", {}, 200, "environment-tokens:create"),
+    ("POST", "tokens/<str:token_id>/edit/", {"name": "Renamed"}, 302, "environment-tokens:create"),
+    ("GET", "tokens/<str:token_id>/take-over/", {}, 200, "environment-tokens:create"),
+    ("POST", "tokens/<str:token_id>/take-over/", {"permissions": "no:such"}, 422, "environment-tokens:create"),
+    ("GET", "tokens/<str:token_id>/new-secret/", {}, 200, "environment-tokens:create"),
+    ("POST", "tokens/<str:token_id>/new-secret/", {}, 200, "environment-tokens:create"),
+    ("GET", "tokens/<str:token_id>/delete/", {}, 200, "environment-tokens:delete"),
+    ("POST", "tokens/<str:token_id>/delete/", {}, 302, "environment-tokens:delete"),
+    ("GET", "tokens/new/", {}, 200, "environment-tokens:create"),
+    ("POST", "tokens/new/", _BACKEND, 200, "environment-tokens:create"),
+    ("GET", "roles/", {}, 200, None),
+    ("POST", "roles/", {"l0": "2", "step": "save"}, 302, "roles:create"),
+    ("GET", "roles/new/", {}, 200, "roles:create"),
+    ("POST", "roles/new/", {"name": "Clerk", "level": "1"}, 302, "roles:create"),
+    ("GET", "roles/<uuid:role_id>/", {}, 200, None),
+    ("GET", "roles/<uuid:role_id>/edit/", {}, 200, "roles:create"),
+    ("POST", "roles/<uuid:role_id>/edit/", {"name": "Keeper", "level": "1"}, 302, "roles:create"),
+    ("GET", "roles/<uuid:role_id>/delete/", {}, 200, "roles:delete"),
+    ("POST", "roles/<uuid:role_id>/delete/", {}, 302, "roles:delete"),
+    ("GET", "permissions/", {}, 200, None),
+    ("GET", "permissions/new/", {}, 200, "permissions:create"),
+    ("POST", "permissions/new/", {"key": "new:thing"}, 302, "permissions:create"),
+    ("GET", "permissions/<uuid:permission_id>/edit/", {}, 200, "permissions:create"),
+    ("POST", "permissions/<uuid:permission_id>/edit/", {"description": "Open"}, 302, "permissions:create"),
+    ("GET", "permissions/<uuid:permission_id>/delete/", {}, 200, "permissions:delete"),
+    ("POST", "permissions/<uuid:permission_id>/delete/", {}, 302, "permissions:delete"),
+    ("GET", "people/", {}, 200, None),
+    ("GET", "people/invitations/", {}, 200, None),
+    ("GET", "people/invite/", {}, 200, "environments:create"),
+    ("POST", "people/invite/", {**_AUDITOR, "email": "new@vendor.example"}, 200, "environments:create"),
+    ("POST", "people/invitations/<uuid:invitation_id>/revoke/", {}, 302, "environments:delete"),
+    ("GET", "people/<uuid:member_id>/", {}, 200, None),
+    ("POST", "people/<uuid:member_id>/", _AUDITOR, 302, "environments:create"),
+    ("POST", "people/<uuid:member_id>/suspend/", {}, 302, "environments:delete"),
+    ("POST", "people/<uuid:member_id>/reinstate/", {}, 302, "environments:create"),
+    ("GET", "people/<uuid:member_id>/remove/", {}, 200, "environments:delete"),
+    ("POST", "people/<uuid:member_id>/remove/", {}, 302, "environments:delete"),
+    ("GET", "audit/", {}, 200, None),
+    ("GET", "audit.csv", {}, 200, None),
+    ("GET", "tokens.csv", {}, 200, None),
+    ("GET", "settings/suspend/", {}, 200, "environments:delete"),
+    ("POST", "settings/suspend/", {}, 302, "environments:delete"),
+    ("POST", "settings/reinstate/", {}, 302, "environments:create"),
+    ("GET", "settings/delete/", {}, 200, "environments:delete"),
+    ("POST", "settings/delete/", {"name": "Live"}, 302, "environments:delete"),
+    ("POST", "settings/restore/", {}, 302, "environments:create"),
+]
+ENVIRONMENT_API = [
+    ("GET", "environments", None, 200, None),
+    (
+        "POST",
+        "environments",
+        {"name": "Trial", "slug": "trial", "audience": "https://trial.example"},
+        201,
+        "environments:create",
+    ),
+    ("GET", "signing-keys", None, 200, None),
+    ("GET", "environments/<slug:slug>", None, 200, None),
+    ("PATCH", "environments/<slug:slug>", {"name": "Live"}, 200, "environments:create"),
+    ("POST", "environments/<slug:slug>/copy", {"from": "<slug:staging>"}, 200, "environments:create"),
+    ("GET", "token-types", None, 200, None),
+    ("GET", "token-types/<str:owner>/<str:kind>", None, 200, None),
+    ("PATCH", "token-types/<str:owner>/<str:kind>", {"quota": 3}, 200, "token-types:create"),
+    ("GET", "vendor-members", None, 200, None),
+    ("GET", "vendor-members/<uuid:member_id>", None, 200, None),
+    ("PATCH", "vendor-members/<uuid:member_id>", {"role": "auditor"}, 200, "environments:create"),
+    ("POST", "vendor-members/<uuid:member_id>/suspend", None, 200, "environments:delete"),
+    ("POST", "vendor-members/<uuid:member_id>/reinstate", None, 200, "environments:create"),
+    ("DELETE", "vendor-members/<uuid:member_id>", None, 204, "environments:delete"),
+    ("GET", "vendor-invitations", None, 200, None),
+    ("POST", "vendor-invitations", _INVITED, 201, "environments:create"),
+    ("DELETE", "vendor-invitations/<uuid:invitation_id>", None, 204, "environments:delete"),
+    ("GET", "permissions", None, 200, None),
+    ("POST", "permissions", {"key": "new:thing"}, 201, "permissions:create"),
+    ("GET", "permissions/<uuid:permission_id>", None, 200, None),
+    ("PATCH", "permissions/<uuid:permission_id>", {"description": "Open"}, 200, "permissions:create"),
+    ("DELETE", "permissions/<uuid:permission_id>", None, 204, "permissions:delete"),
+    ("GET", "tenants", None, 200, None),
+    ("POST", "tenants", {"name": "Initech", "slug": "initech"}, 201, "tenants:create"),
+    ("GET", "tenants/<uuid:tenant_id>", None, 200, None),
+    ("PATCH", "tenants/<uuid:tenant_id>", {"name": "Acme", "external_id": "acme"}, 200, "tenants:create"),
+    ("POST", "tenants/<uuid:tenant_id>/suspend", None, 200, "tenants:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/reinstate", None, 200, "tenants:create"),
+    ("DELETE", "tenants/<uuid:tenant_id>", {"name": "Acme"}, 200, "tenants:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/restore", None, 200, "tenants:create"),
+    ("POST", "environments/<slug:slug>/suspend", None, 200, "environments:delete"),
+    ("POST", "environments/<slug:slug>/reinstate", None, 200, "environments:create"),
+    ("DELETE", "environments/<slug:slug>", {"name": "Live"}, 200, "environments:delete"),
+    ("POST", "environments/<slug:slug>/restore", None, 200, "environments:create"),
+]
+# Answered for every person of the vendor, of whichever environment: a list of what they cover themselves.
+OWN_LISTS = {"environments"}
+
+
+def console_routes() -> set[str]:
+    return {f"console/<slug:slug>/{route.partition('?')[0]}" for _, route, _, _, _ in CONSOLE}
+
+
+def environment_api_routes() -> set[str]:
+    return {f"api/v1/{route.partition('?')[0]}" for _, route, _, _, _ in ENVIRONMENT_API}

@@ -1,0 +1,475 @@
+"""R2, R3, R4 and R6 in any order of anything: a machine that invites, promotes, edits, issues, suspends and deletes.
+
+After every step the database is asked, by queries of this file's own and never by the policy that it checks: nobody
+granted what they lacked, nobody's personal token has what they lack now, nothing crossed a wall, nothing deleted works.
+
+Random orders are found again by their seed: `make fuzz` reports it, `make test` always takes the same ones.
+"""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import time_machine
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.test import Client
+from django.utils import timezone
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from apitokens import policy, services
+from apitokens.access import visible_tokens
+from apitokens.governance import invitations, members, permissions, roles, tenants, token_types
+from apitokens.models import ApiToken, ApiTokenRole, Kind, Owner, TokenType
+from apitokens.orders import Expiry, Grant, Order
+from apitokens.principals import ConsolePrincipal, Principal
+from audit.actors import Actor
+from audit.models import ActorKind
+from audit.services import Refusal
+from tenants.models import Membership, MembershipRole, Permission, Role, RolePermission, Tenant, VendorMembership
+from tenants.queries import built_in_permissions, grantor_of_membership
+from tests.cast import bearer, grant
+from tests.factories import UserFactory, VendorMembershipFactory
+
+STEPS = 50
+FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+# On PostgreSQL, where each step takes longer, fewer: the rules are the same, and its locks have tests of their own.
+EXAMPLES = FUZZ_EXAMPLES or (200 if connection.vendor == "sqlite" else 20)
+AT_LEAST = 20 if EXAMPLES >= 200 else 1
+ROLE_KEYS = ("viewer", "member", "admin", "owner", "own:robots")
+DOMAIN = ("reports:read", "reports:write", "settings:manage", "billing:manage")
+ANY = st.integers(0, 10_000)
+HOURS = (1, 24, 8 * 24)
+
+
+@dataclass
+class Given:
+    """What this file remembers of a token: its secret, and what whoever granted it held then (None: everything)."""
+
+    plaintext: str
+    ceiling: frozenset | None
+
+
+@dataclass
+class Tally:
+    accepted: Counter = field(default_factory=Counter)
+    refused: Counter = field(default_factory=Counter)
+
+
+tally = Tally()
+
+
+def held_by_roles(of_roles):
+    """What the roles hold at this moment."""
+    keys = RolePermission.objects.filter(role__in=of_roles).values_list("permission__key", flat=True)
+    return frozenset(keys)
+
+
+def held_by(membership):
+    return held_by_roles(Role.objects.filter(membership_roles__membership=membership))
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """One environment with two tenants, and a second environment; the fixture `world` brings them."""
+
+    world = None
+
+    def __init__(self):
+        super().__init__()
+        self.example = transaction.atomic()
+        self.example.__enter__()
+        self.at = timezone.now()
+        self.given = {}
+        self.deleted = []
+        self.number = self.looked = 0
+        # A refused step is rolled back by `attempt` itself: what was true before it is true after it.
+        self.has_changed = True
+        self.client = Client()
+        vendor = self.world.vendor
+        self.vendors = [VendorMembershipFactory(vendor=vendor, role=role) for role in ("owner", "admin", "auditor")]
+        self.houses = [self.world.acme, self.world.globex, self.world.acme_staging]
+        for house in self.houses:
+            own = Role.objects.create(
+                environment=house.environment, tenant=house.tenant, key="own:robots", name="Robots", level=15
+            )
+            permission = house.environment.permissions.get(key="reports:read")
+            RolePermission.objects.create(role=own, permission=permission, environment=house.environment)
+            self.make_some(house)
+
+    def make_some(self, house):
+        """A few tokens to begin with: in some orders nobody makes any."""
+        for person, asked in (
+            ("owner", {"roles": ["member"]}),
+            ("member", {"owner": "user"}),
+            ("admin", {"owner": "user", "roles": ["viewer"]}),
+        ):
+            ceiling = held_by(house.people[person])
+            issued = house.issue(person, name=self.fresh_name("token"), kind=Kind.values[self.number % 2], **asked)
+            self.given[issued.token.pk] = Given(issued.plaintext, ceiling)
+
+    def teardown(self):
+        transaction.set_rollback(True)
+        self.example.__exit__(None, None, None)
+
+    # Who acts, on what: by number, so that an example can be made smaller.
+
+    def fresh_name(self, word):
+        self.number += 1
+        return f"{word} {self.number}"
+
+    def house(self, n):
+        return self.houses[n % len(self.houses)]
+
+    def members_of(self, house):
+        members = Membership.objects.filter(tenant=house.tenant).select_related("tenant", "environment", "user")
+        return list(members.order_by("created_at", "id"))
+
+    def member(self, house, n):
+        found = self.members_of(house)
+        return found[n % len(found)]
+
+    def person(self, membership):
+        """A member as they come through the door; who cannot come through acts by an old page of theirs."""
+        actor = Actor(kind=ActorKind.USER, id=membership.user_id, label=str(membership.user))
+        return Principal(
+            actor=actor,
+            environment=membership.environment,
+            tenant=membership.tenant,
+            membership=membership,
+            permissions=grantor_of_membership(membership).permissions,
+        )
+
+    def vendor(self, house, n):
+        member = VendorMembership.objects.select_related("user").get(pk=self.vendors[n % 3].pk)
+        return ConsolePrincipal(
+            actor=Actor(kind=ActorKind.USER, id=member.user_id, label="vendor"),
+            environment=house.environment,
+            tenant=None,
+            vendor_membership=member,
+            permissions=built_in_permissions(house.environment, member.role),
+        )
+
+    def actor(self, house, n):
+        """A member of the house or, one time in four, somebody of the vendor."""
+        return self.vendor(house, n // 4) if n % 4 == 3 else self.person(self.member(house, n))
+
+    def ceiling_of(self, by):
+        if by.vendor_membership is not None:
+            return None
+        return held_by(by.membership)
+
+    def role_keys(self, ns):
+        return tuple(dict.fromkeys(ROLE_KEYS[n % len(ROLE_KEYS)] for n in ns))
+
+    def role(self, house, n):
+        in_reach = Role.objects.filter(environment=house.environment).filter(tenant__isnull=True) | Role.objects.filter(
+            tenant=house.tenant
+        )
+        found = list(in_reach.exclude(key="backend").order_by("level", "key"))
+        return found[n % len(found)]
+
+    def token(self, n):
+        """Any token at all; None while there is none."""
+        found = list(ApiToken.objects.filter(pk__in=self.given).order_by("created_at", "id"))
+        return found[n % len(found)] if found else None
+
+    def attempt(self, kind, act):
+        """Do it or be refused; either is counted. Anything but a refusal is a fault."""
+        try:
+            with transaction.atomic():
+                done = act()
+        except Refusal:
+            tally.refused[kind] += 1
+            return None
+        tally.accepted[kind] += 1
+        self.has_changed = True
+        return done
+
+    # The steps.
+
+    @rule(h=ANY, who=ANY, asked=st.lists(ANY, min_size=1, max_size=2))
+    def invite(self, h, who, asked):
+        house = self.house(h)
+        by, person = self.actor(house, who), UserFactory()
+
+        def act():
+            invited = invitations.invite(
+                by=by, tenant=house.tenant, email=person.email, roles=self.role_keys(asked), at=self.at
+            )
+            key = invited.link.rstrip("/").rsplit("/", 1)[-1]
+            return invitations.accept(key=key, user=person, at=self.at)
+
+        self.attempt("invite", act)
+
+    @rule(h=ANY, who=ANY, whom=ANY, asked=st.lists(ANY, min_size=0, max_size=2))
+    def change_roles(self, h, who, whom, asked):
+        house = self.house(h)
+        by, member, keys = self.actor(house, who), self.member(house, whom), self.role_keys(asked)
+        now = max(member.roles.values_list("level", flat=True), default=-1)
+        then = max(
+            Role.objects.filter(environment=house.environment, key__in=keys).values_list("level", flat=True), default=-1
+        )
+        kind = "promote" if then > now else "demote"
+        self.attempt(kind, lambda: members.change_roles(by=by, membership=member, roles=keys, at=self.at))
+
+    @rule(h=ANY, who=ANY)
+    def leave(self, h, who):
+        by = self.person(self.member(self.house(h), who))
+        self.attempt("leave", lambda: members.leave(by=by, at=self.at))
+
+    @rule(h=ANY, who=ANY, whom=ANY, verb=st.sampled_from(["suspend", "reinstate", "remove"]))
+    def stop_member(self, h, who, whom, verb):
+        house = self.house(h)
+        by, member = self.actor(house, who), self.member(house, whom)
+        self.attempt("suspend member", lambda: getattr(members, verb)(by=by, membership=member, at=self.at))
+
+    @rule(h=ANY, who=ANY, verb=st.sampled_from(["suspend", "reinstate", "reinstate"]))
+    def stop_tenant(self, h, who, verb):
+        house = self.house(h)
+        by = self.vendor(house, who // 4) if who % 4 else self.person(self.member(house, who))
+        tenant = Tenant.objects.get(pk=house.tenant.pk)
+        self.attempt("suspend tenant", lambda: getattr(tenants, verb)(by=by, tenant=tenant, at=self.at))
+
+    @rule(
+        h=ANY, who=ANY, which=ANY, level=st.sampled_from([0, 5, 15, 20, 30, 40, 40_000]), held=st.sets(ANY, max_size=4)
+    )
+    def edit_role(self, h, who, which, level, held):
+        house = self.house(h)
+        by, edited = self.actor(house, who), self.role(house, which)
+        # What it keeps of our own permissions, so that pages stay open; what it holds of the vendor's is drawn.
+        ours = edited.permissions.filter(is_built_in=True).values_list("key", flat=True)
+        keys = [*ours, *{DOMAIN[n % len(DOMAIN)] for n in held}]
+        change = roles.RoleChange(level=level, permissions=tuple(keys))
+        self.attempt("edit role", lambda: roles.edit(by=by, role=edited, change=change, at=self.at))
+
+    @rule(h=ANY, who=ANY, which=ANY, flag=st.booleans(), anew=st.booleans())
+    def edit_permission(self, h, who, which, flag, anew):
+        house = self.house(h)
+        by = self.actor(house, who)
+        found = Permission.objects.filter(environment=house.environment, key__in=DOMAIN).order_by("key")
+        if anew or not found:
+            missing = [key for key in DOMAIN if key not in {row.key for row in found}]
+            key = missing[0] if missing else DOMAIN[which % len(DOMAIN)]
+            self.attempt("edit permission", lambda: permissions.create(by=by, key=key, at=self.at))
+            return
+        chosen = found[which % len(found)]
+        if which % 5 == 0:
+            self.attempt(
+                "edit permission", lambda: permissions.delete(by=by, permission=chosen, at=self.at, force=flag)
+            )
+        else:
+            change = permissions.PermissionChange(for_personal_tokens=flag)
+            self.attempt(
+                "edit permission", lambda: permissions.edit(by=by, permission=chosen, change=change, at=self.at)
+            )
+
+    @rule(
+        h=ANY,
+        who=ANY,
+        which=ANY,
+        on=st.booleans(),
+        days=st.sampled_from([0, 1, 30, 365]),
+        existing=st.sampled_from(["leave", "cap", "disable"]),
+    )
+    def edit_token_type(self, h, who, which, on, days, existing):
+        house = self.house(h)
+        by = self.actor(house, who)
+        found = list(TokenType.objects.filter(environment=house.environment).order_by("owner", "kind"))
+        lifetime = days * 86_400
+        change = token_types.TypeChange(is_enabled=on, default_lifetime=lifetime, longest_lifetime=lifetime)
+        self.attempt(
+            "edit token type",
+            lambda: token_types.change(
+                by=by, token_type=found[which % len(found)], change=change, at=self.at, existing=existing
+            ),
+        )
+
+    @rule(
+        h=ANY, who=ANY, asked=st.lists(ANY, max_size=2), picked=st.lists(ANY, max_size=2),
+        owner=st.sampled_from(["tenant", "tenant", "user", "environment"]), kind=st.sampled_from(Kind.values),
+        hours=st.sampled_from([None, *HOURS]),
+    )  # fmt: skip
+    def issue(self, h, who, owner, kind, asked, picked, hours):
+        house = self.house(h)
+        by = self.actor(house, who)
+        if owner == Owner.ENVIRONMENT:
+            by = self.vendor(house, who)
+        elif by.vendor_membership:
+            by = self.person(self.member(house, who))
+        order = Order(
+            owner=owner,
+            kind=kind,
+            name=self.fresh_name("token"),
+            grant=Grant(
+                roles=self.role_keys(asked), permissions=() if asked else tuple({DOMAIN[n % 4] for n in picked})
+            ),
+            expiry=Expiry(seconds=hours * 3600) if hours else Expiry(),
+            membership=by.membership,
+        )
+        ceiling = self.ceiling_of(by)
+        tenant = None if owner == Owner.ENVIRONMENT else house.tenant
+        issued = self.attempt("issue", lambda: services.issue(by=by, tenant=tenant, order=order, at=self.at))
+        if issued:
+            self.given[issued.token.pk] = Given(issued.plaintext, ceiling)
+
+    @rule(n=ANY, who=ANY, asked=st.lists(ANY, min_size=1, max_size=2))
+    def regrant(self, n, who, asked):
+        token = self.token(n)
+        if token is None:
+            return
+        by = self.actor(self.house_of(token), who)
+        ceiling = self.ceiling_of(by)
+        grant_asked = Grant(roles=self.role_keys(asked))
+        if self.attempt("edit token", lambda: services.edit(by=by, token=token, at=self.at, grant=grant_asked)):
+            self.given[token.pk].ceiling = ceiling
+
+    @rule(n=ANY, who=ANY)
+    def rotate(self, n, who):
+        token = self.token(n)
+        if token is None:
+            return
+        by = self.actor(self.house_of(token), who)
+        if issued := self.attempt("rotate", lambda: services.renew_secret(by=by, token=token, at=self.at)):
+            self.given[token.pk].plaintext = issued.plaintext
+
+    @rule(n=ANY, who=ANY, on=st.booleans())
+    def disable_or_enable(self, n, who, on):
+        token = self.token(n)
+        if token is None:
+            return
+        by, act = self.actor(self.house_of(token), who), services.enable if on else services.disable
+        self.attempt("enable" if on else "disable", lambda: act(by=by, token=token, at=self.at))
+
+    @rule(n=ANY, who=ANY)
+    def delete(self, n, who):
+        token = self.token(n)
+        if token is None:
+            return
+        by = self.actor(self.house_of(token), who)
+        if self.attempt("delete", lambda: services.delete(by=by, token=token, at=self.at) or True):
+            self.deleted.append((token.client_id, token.kind, self.given.pop(token.pk).plaintext))
+
+    @rule(n=ANY, elsewhere=st.booleans())
+    def use(self, n, elsewhere):
+        """Over HTTP, as its holder would; and in somebody else's tenant, where it is refused."""
+        token = self.token(n)
+        if token is None:
+            return
+        row = ApiToken.objects.with_standing().get(pk=token.pk)
+        now = policy.effective_permissions(policy.Standing.of(row))
+        works = policy.state(row, now, at=self.at) == policy.State.USABLE
+        with time_machine.travel(self.at, tick=False):
+            answer = self.present(token, self.given[token.pk].plaintext)
+            if elsewhere and works and token.tenant_id and token.kind == Kind.ACCESS_TOKEN:
+                other = next(house for house in self.houses if house.tenant.pk != token.tenant_id)
+                address = f"/api/v1/tokens?tenant={other.tenant.id}"
+                assert self.client.get(address, headers=bearer(self.given[token.pk].plaintext)).status_code in {
+                    403,
+                    404,
+                }
+        assert (answer.status_code == 200) == works, answer.content
+        (tally.accepted if works else tally.refused)["use"] += 1
+
+    @rule(hours=st.sampled_from(HOURS))
+    def move_the_clock(self, hours):
+        self.at += timedelta(hours=hours)
+        tally.accepted["move the clock"] += 1
+        self.has_changed = True
+
+    def house_of(self, token):
+        return next(
+            (house for house in self.houses if house.tenant.pk == token.tenant_id),
+            next(house for house in self.houses if house.environment.pk == token.environment_id),
+        )
+
+    def present(self, token, plaintext):
+        if token.kind == Kind.ACCESS_TOKEN:
+            return self.client.get("/api/v1/token/self", headers=bearer(plaintext))
+        return grant(self.client, services.Issued(token=token, plaintext=plaintext))
+
+    # What is true after every step.
+
+    @invariant()
+    def all_is_as_it_should_be(self):
+        if self.has_changed:
+            self.nobody_has_more_than_was_theirs_to_give()
+            self.nothing_crosses_a_wall()
+            self.nothing_deleted_works()
+        self.has_changed = False
+
+    def nobody_has_more_than_was_theirs_to_give(self):
+        """And the queryset and the policy agree on what works: one reading of the rows serves all of it."""
+        rows = list(ApiToken.objects.with_standing())
+        owners = {row.membership_id for row in rows if row.membership_id}
+        held = {owner: set() for owner in owners}
+        keys = MembershipRole.objects.filter(membership__in=owners).values_list("membership", "role__permissions__key")
+        for owner, key in keys:
+            held[owner].add(key)
+        works = set()
+        for row in rows:
+            now = policy.effective_permissions(policy.Standing.of(row))
+            ceiling = self.given[row.pk].ceiling
+            if ceiling is not None and row.granted_through != "owner":
+                assert frozenset(row.granted) <= ceiling, (row.name, set(row.granted) - ceiling)
+                assert now.permissions <= ceiling
+            if row.membership_id is not None:
+                assert now.permissions <= held[row.membership_id], (row.name, now)
+            if policy.state(row, now, at=self.at) == policy.State.USABLE:
+                works.add(row.pk)
+        assert works == set(ApiToken.objects.usable(at=self.at).values_list("pk", flat=True))
+
+    def nothing_crosses_a_wall(self):
+        of_tenants = ApiToken.objects.filter(tenant__isnull=False)
+        assert not of_tenants.exclude(tenant__environment=F("environment")).exists()
+        assert not of_tenants.filter(membership__isnull=False).exclude(membership__tenant=F("tenant")).exists()
+        assert not ApiTokenRole.objects.exclude(role__environment=F("token__environment")).exists()
+        own = Q(role__tenant__isnull=False)
+        assert not ApiTokenRole.objects.filter(own).exclude(role__tenant=F("token__tenant")).exists()
+        assert not MembershipRole.objects.filter(own).exclude(role__tenant=F("membership__tenant")).exists()
+        self.looked += 1
+        house = self.house(self.looked)
+        seen = visible_tokens(self.person(self.member(house, self.looked // 3)))
+        assert not seen.exclude(tenant=house.tenant).exists()
+
+    def nothing_deleted_works(self):
+        for client_id, kind, plaintext in self.deleted[-1:]:
+            if kind == Kind.ACCESS_TOKEN:
+                answer = self.client.get("/api/v1/token/self", headers=bearer(plaintext))
+                assert answer.status_code == 401
+                assert "right" not in answer.json()["detail"]
+            else:
+                body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": plaintext}
+                answer = self.client.post("/oauth2/token", body)
+                assert answer.status_code in {400, 415}
+
+
+def test_in_any_order_nobody_gets_more_than_they_may_hand_out(world):
+    tally.accepted.clear()
+    tally.refused.clear()
+    AnyOrder.world = world
+    chosen = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        derandomize=not FUZZ_EXAMPLES,
+        database=None,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(AnyOrder, settings=chosen, _min_steps=STEPS)
+    kinds = set(tally.accepted) | set(tally.refused)
+    # Nothing can refuse the passing of time.
+    rare = {
+        kind: (tally.accepted[kind], tally.refused[kind])
+        for kind in kinds
+        if tally.accepted[kind] < AT_LEAST or (tally.refused[kind] < AT_LEAST and kind != "move the clock")
+    }
+    assert not rare
+    assert kinds >= {
+        "invite", "promote", "demote", "leave", "edit role", "edit permission", "edit token type", "issue",
+        "edit token", "rotate", "move the clock", "suspend member", "suspend tenant", "disable", "enable", "delete",
+        "use",
+    }  # fmt: skip
