@@ -11,7 +11,7 @@ NEUTRAL := env -u UV_INDEX -u UV_INDEX_URL -u UV_DEFAULT_INDEX -u UV_EXTRA_INDEX
 COMPILE := $(NEUTRAL) $(BIN)/uv --no-config --system-certs pip compile pyproject.toml --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test check lock format clean
+.PHONY: help run test fuzz mutants check lock format clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -21,6 +21,15 @@ run: .venv/runtime.stamp  ## Start the portal with demo data on http://localhost
 
 test: .venv/dev.stamp  ## Run every test: SQLite, PostgreSQL, browser (ARGS="--only sqlite -k name")
 	$(BIN)/python -m tests $(ARGS)
+
+fuzz: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+fuzz: .venv/dev.stamp  ## Try 5,000 random orders of everything on SQLite (EXAMPLES=…, SEED=… to repeat one)
+	@echo "seed $(SEED)"
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),5000) $(BIN)/python -m tests --only sqlite tests/test_any_order.py \
+		--numprocesses 0 --hypothesis-seed=$(SEED)
+
+mutants: .venv/dev.stamp  ## Turn each rule off in turn; a suite that stays green is a failure (RULES="R3 R4")
+	$(BIN)/python -m tests.mutants $(RULES)
 
 # The deployment checks want a production's environment; these keys protect nothing.
 check: export VAR_DIR = $(CURDIR)/.venv/throw-away-keys

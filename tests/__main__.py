@@ -24,13 +24,15 @@ from tests import machine
 
 # Whatever this shell says about a deployment, the tests run on settings and keys of their own.
 DEPLOYMENT = {
-    "ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMAIL_FROM", "EMAIL_URL", "HSTS_SUBDOMAINS",
+    "ADMIN", "ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMAIL_FROM", "EMAIL_URL", "HSTS_SUBDOMAINS",
     "KEY_ENCRYPTION_KEYS", "LOG_LEVEL", "METRICS_TOKEN", "ORIGIN", "PEPPERS", "SECRET_KEY", "SSL_REDIRECT",
     "TRUSTED_PROXIES",
 }  # fmt: skip
 # pytest-django's live server finds static files under the names that they have in the source tree.
 PLAIN_STATIC_FILES = "django.contrib.staticfiles.storage.StaticFilesStorage"
 PYTEST_COLLECTED_NOTHING = 5
+# A process a core, each with a database of its own; who is done early takes over what waits for another.
+SPREAD = ["--numprocesses", "auto", "--dist", "worksteal"]
 SECONDS_TO_TEAR_DOWN = 60
 
 
@@ -105,7 +107,7 @@ def run_phase(name: str, markers: str | None, arguments: list[str], environment:
     wanted = f"({phase.markers}) and ({markers})" if markers else phase.markers
     try:
         with phase.surroundings() as found:
-            code = run_pytest(["-m", wanted, *arguments], environment | found)
+            code = run_pytest(["-m", wanted, *SPREAD, *arguments], environment | found)
     except machine.Missing as missing:
         word = f"left out: {missing}"
     else:
