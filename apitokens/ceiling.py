@@ -85,6 +85,17 @@ class NotItsOwner(Refusal):
         super().__init__("Only its owner can make, change or enable a personal token, or be shown its secret.")
 
 
+class OutOfPolicy(Refusal):
+    """To let a token work again is granting, and today's limits bind what is granted."""
+
+    code = "out_of_policy"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This token is beyond the limits that its type has now. Bring it within them first, or make a new one."
+        )
+
+
 def token_type_of(environment: Environment, order: Order) -> TokenType:
     """The cell of the order as it is at this moment, under a shared lock: a change of it that came first is seen."""
     if order.owner not in Owner.values:
@@ -111,6 +122,12 @@ def check_enabled(token_type: TokenType) -> None:
     """Raises TokenTypeDisabled."""
     if not token_type.is_enabled:
         raise TokenTypeDisabled(token_type.owner, token_type.kind)
+
+
+def check_within_type(grantor: Grantor, token: ApiToken, *, at: datetime) -> None:
+    """Raises OutOfPolicy; the vendor, whose limits they are, may make exceptions."""
+    if not grantor.is_unlimited and ApiToken.objects.filter(pk=token.pk).out_of_policy(at=at).exists():
+        raise OutOfPolicy
 
 
 def check_still_member(membership: Membership) -> None:
@@ -151,6 +168,12 @@ def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
         now = now.narrowed(by.scopes)
     # A JWT that was narrowed when it was issued grants no roles, whatever the token has become since.
     return by, Grantor(level=None if by.is_narrowed else now.level, permissions=now.permissions)
+
+
+def hold_member(by: Principal) -> None:
+    """The member who acts, themselves or by a personal token, against change; `grantor_of` alone comes too late for
+    whoever holds the environment exclusively."""
+    lock_shared(Membership.objects.filter(Q(pk=by.membership.pk) if by.membership else Q(api_tokens=by.token)))
 
 
 def check_may_make(by: Principal, what: Order | ApiToken) -> None:

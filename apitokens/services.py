@@ -249,6 +249,7 @@ def enable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
         ceiling.check_may_make(by, token)
         if token.disabled_at is not None:
             ceiling.check_covers(grantor, token)
+            ceiling.check_within_type(grantor, token, at=at)
             token.disabled_at = None
             ApiToken.objects.filter(pk=token.pk).update(disabled_at=None)
             _record(by, "apitoken.enabled", token)

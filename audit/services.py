@@ -55,39 +55,6 @@ def record(
     )
 
 
-def record_many(
-    *,
-    actor: Actor,
-    verb: str,
-    target_kind: str,
-    environment_id: UUID,
-    changes: Iterable[tuple[UUID, UUID | None, Detail, Detail]],
-) -> None:
-    """What one act did to many things: an event for each, as (target id, tenant id, before, after)."""
-    at = timezone.now()
-    if actor.id and actor.label:
-        remember(actor.id, actor.label)
-    events = (
-        AuditEvent(
-            at=at,
-            environment_id=environment_id,
-            tenant_id=tenant_id,
-            actor_kind=actor.kind,
-            actor_id=actor.id,
-            on_behalf_of=actor.on_behalf_of,
-            verb=verb,
-            target_kind=target_kind,
-            target_id=target_id,
-            before=before,
-            after=after,
-            ip=actor.ip,
-            request_id=actor.request_id,
-        )
-        for target_id, tenant_id, before, after in changes
-    )
-    AuditEvent.objects.bulk_create(events, batch_size=500)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """What happened to one of many."""

@@ -26,6 +26,7 @@ STATUS: dict[type[Refusal], int] = {
     ceiling.MayNotMakeTokens: 403,
     ceiling.NotItsOwner: 403,
     ceiling.OutOfReach: 403,
+    ceiling.OutOfPolicy: 403,
     NeedsToken: 403,
     ceiling.QuotaReached: 409,
     services.NameTaken: 409,

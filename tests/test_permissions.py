@@ -3,9 +3,11 @@
 import pytest
 
 from apitokens.models import ApiToken
+from apitokens.setup import hold
 from audit.models import AuditEvent
 from tenants.models import Permission, Role, RolePermission
 from tests.cast import bearer, everything_stored
+from tests.factories import RoleFactory
 
 SELF = "/api/v1/token/self"
 # What signing in writes.
@@ -175,6 +177,19 @@ def test_a_token_gives_as_replacement_what_it_has(world, acme, machine, reports)
     refused = machine.delete(f"{url}secret:thing", headers=bearer(backend.plaintext))
     assert (refused.status_code, refused.json()["code"]) == (403, "permission_above_ceiling")
     assert machine.delete(f"{url}reports:write", headers=bearer(backend.plaintext)).status_code == 204
+
+
+@pytest.mark.parametrize(("level", "status"), [(1000, 204), (1001, 403)])
+def test_a_replacement_changes_no_role_above_whoever_asks(world, acme, machine, reports, level, status):
+    """It writes into every role that held the other: those are covered as by any edit of a role."""
+    above = RoleFactory(environment=world.production, key="above", name="Above", level=level)
+    hold(above, ["reports:read"])
+    backend = acme.issue_for_environment(kind="access_token")
+    url = f"/api/v1/permissions/{reports.id}?replacement=reports:write"
+    answer = machine.delete(url, headers=bearer(backend.plaintext))
+    assert answer.status_code == status
+    keys = {204: {"reports:write"}, 403: {"reports:read"}}[status]
+    assert set(above.permissions.values_list("key", flat=True)) == keys
 
 
 def test_widening_to_whom_it_may_be_granted_is_granting(world, acme, machine):

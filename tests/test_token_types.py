@@ -329,6 +329,22 @@ def test_a_tightened_limit_binds_what_is_made_and_what_is_edited(frozen, world):
     assert not ApiToken.objects.out_of_policy(at=AT).exists()
 
 
+def test_what_the_vendor_disabled_as_out_of_policy_is_enabled_within_the_limits_only(frozen, world):
+    """Else a tenant's admin would undo it with one press: enabling is granting, by the limits of today."""
+    acme, office = world.acme, world.office
+    far = acme.issue("admin", name="Far", expires_at=AT + timedelta(days=80)).token
+    vendors = acme.issue("admin", name="Vendor's", expires_at=AT + timedelta(days=80)).token
+    asked = {"longest_lifetime": 30 * DAY, "default_lifetime": 30 * DAY, "existing": "disable"}
+    assert change(world, asked).status_code == 200
+    refused = acme.api("admin", "POST", f"tokens/{far.token_id}/enable")
+    assert (refused.status_code, refused.json()["code"]) == (403, "out_of_policy")
+    assert ApiToken.objects.get(pk=far.pk).disabled_at == AT
+    assert acme.api("admin", "PATCH", f"tokens/{far.token_id}", {"expires_in": 30 * DAY}).status_code == 200
+    assert acme.api("admin", "POST", f"tokens/{far.token_id}/enable").status_code == 200
+    by_vendor = office.api("owner", "POST", f"tokens/{vendors.token_id}/enable", environment=world.production)
+    assert by_vendor.status_code == 200
+
+
 def test_a_dry_run_takes_as_many_queries_for_fifty_tokens_as_for_five(world):
     def queries():
         with CaptureQueriesContext(connection) as captured:

@@ -14,6 +14,9 @@ from django.db.models import Count, F, QuerySet
 
 from apitokens import ceiling
 from apitokens.changing import Taken, Unique, changing, check_version, record_change, version_of
+from apitokens.governance.permissions import MOST_PERMISSIONS
+from apitokens.governance.roles import MOST_ROLES
+from apitokens.governance.usage import TooMany
 from apitokens.models import ApiToken, ApiTokenRole, TokenType, TokenTypeRole
 from apitokens.orders import InvalidField
 from apitokens.principals import Principal
@@ -178,9 +181,19 @@ def copy(*, by: Principal, source: Environment, at: datetime, expected: str | Se
             raise NothingToCopy
         for kind, apply in APPLIED:
             apply(target, [each for each in diff.applied if each.kind == kind])
+        _check_not_too_many(target)
         before, after = ({"from": source.slug, **_described(diff.applied, side)} for side in ("before", "after"))
         record_change(by, verb, target_kind="environment", target_id=target.id, before=before, after=after)
     return diff
+
+
+def _check_not_too_many(target: Environment) -> None:
+    for what, rows, most in (
+        ("roles", target.roles.filter(tenant__isnull=True), MOST_ROLES),
+        ("permissions", target.permissions.all(), MOST_PERMISSIONS),
+    ):
+        if rows.count() > most:
+            raise TooMany(what, most)
 
 
 TAKEN: Unique = {

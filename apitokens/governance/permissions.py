@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from django.db.models import F, Q, Value
@@ -23,10 +23,10 @@ from apitokens.orders import InvalidField
 from apitokens.principals import Principal
 from apitokens.querysets import ApiTokenQuerySet, JSONArrayContains
 from apitokens.services import Gone
-from audit.services import Detail, Refusal, record_many
-from tenants.models import SCOPE_TOKEN, Permission, RolePermission, Tenant
-from tenants.policy import Grantor, check_holds, check_permissions
-from tenants.queries import lock
+from audit.services import Change, Detail, Refusal, record_each
+from tenants.models import SCOPE_TOKEN, Permission, Role, RolePermission, Tenant
+from tenants.policy import Grantor, check_holds, check_permissions, check_roles
+from tenants.queries import held_roles, lock
 
 MOST_PERMISSIONS = 500
 DESCRIPTION_MAX = 255
@@ -96,8 +96,10 @@ def edit(
     at: datetime,
     expected: str | list[str] | None = None,
 ) -> Permission:
-    """Narrowing to which owners it may be granted binds new grants; what was granted stays. Widening is granting (R3):
-    tokens that follow their owner have it from that moment on."""
+    """Narrowing to which owners it may be granted binds new grants: what was granted stays.
+
+    Tokens that follow their owner lose it, and have it from the moment on that it is widened, which is granting (R3).
+    """
     with _changing(by, "permission.edited", permission, asked={"name": permission.key}):
         by, grantor = _hold(by, at)
         check_holds(grantor, "permissions:create")
@@ -146,7 +148,7 @@ def delete(
         usage = usage_of(permission)
         if replacement is not None:
             replacement = _locked(replacement)
-            _check_replacement(grantor, permission, replacement)
+            _check_replacement(grantor, permission, replacement, strict=by.environment.strict_ceiling)
         elif any(usage.values()) and not force:
             raise InUse(permission.key, usage)
         _strip(by, permission)
@@ -269,13 +271,17 @@ def _locked(permission: Permission) -> Permission:
     return now
 
 
-def _check_replacement(grantor: Grantor, permission: Permission, replacement: Permission) -> None:
+def _check_replacement(grantor: Grantor, permission: Permission, replacement: Permission, *, strict: bool) -> None:
+    """It changes every role that holds the one: the grantor covers them before and after (R3)."""
     if replacement.pk == permission.pk:
         raise InvalidField("replacement", "A permission can't take its own place: choose another one.")
     if replacement.environment_id != permission.environment_id:
         raise InvalidField("replacement", "Unknown permission.")
     check_holds(grantor, "roles:create")
     check_permissions(grantor, [replacement.key])
+    before = held_roles(Role.objects.filter(role_permissions__permission=permission)).values()
+    after = [replace(role, permissions=role.permissions - {permission.key} | {replacement.key}) for role in before]
+    check_roles(grantor, [*before, *after], strict=strict)
 
 
 def _granted(permission: Permission) -> ApiTokenQuerySet:
@@ -296,9 +302,9 @@ def _strip(by: Principal, permission: Permission) -> None:
         for token in tokens:
             had, token.granted = token.granted, [each for each in token.granted if each != key]
             before, after = {"name": token.name, "granted": had}, {"name": token.name, "granted": token.granted}
-            changes.append((token.id, token.tenant_id, before, after))
+            changes.append(Change(target_id=token.id, tenant_id=token.tenant_id, before=before, after=after))
         ApiToken.objects.bulk_update(tokens, ["granted"])
-        record_many(
+        record_each(
             actor=by.actor,
             verb="apitoken.permission_deleted",
             target_kind="apitoken",

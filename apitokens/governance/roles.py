@@ -26,7 +26,7 @@ from apitokens.orders import InvalidField, clean_name
 from apitokens.principals import Principal
 from apitokens.querysets import ApiTokenQuerySet
 from apitokens.services import Gone
-from audit.services import Detail, record_many
+from audit.services import Change, Detail, record_each
 from tenants.models import (
     LEVEL_MAX,
     ROLE_KEY,
@@ -332,6 +332,8 @@ def _hold(by: Principal, tenant: Tenant | None, at: datetime) -> tuple[Principal
     check_scope(by, tenant)
     if tenant is not None:
         lock(tenant)
+    # Before the environment: who makes a personal token holds the member, and then waits for the environment.
+    ceiling.hold_member(by)
     lock(by.environment)
     return ceiling.grantor_of(by, at=at)
 
@@ -432,13 +434,18 @@ def _hand_over(role: Role, replacement: Role) -> None:
 def _tell_tokens(by: Principal, role: Role, replacement: Role | None) -> None:
     """In the trail of each token that had it, where its page and `explain` look."""
     tokens = ApiToken.objects.filter(token_roles__role=role).prefetch_related("roles").order_by("pk")
-    record_many(
+    record_each(
         actor=by.actor,
         verb="apitoken.role_deleted",
         target_kind="apitoken",
         environment_id=by.environment.id,
         changes=(
-            (token.id, token.tenant_id, {"name": token.name, "roles": had}, {"name": token.name, "roles": has})
+            Change(
+                target_id=token.id,
+                tenant_id=token.tenant_id,
+                before={"name": token.name, "roles": had},
+                after={"name": token.name, "roles": has},
+            )
             for token in tokens.iterator(chunk_size=500)
             for had in [sorted(each.key for each in token.roles.all())]
             for has in [sorted(({*had} - {role.key}) | ({replacement.key} if replacement else set()))]

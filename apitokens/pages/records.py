@@ -36,7 +36,6 @@ UNPROCESSABLE = 422
 # What verbs are about: the noun before the dot.
 FAMILIES = {
     "access": gettext_lazy("Refused at the door"),
-    "admin": gettext_lazy("Rescue by the operator"),
     "apitoken": gettext_lazy("Tokens"),
     "configuration": gettext_lazy("Copied configuration"),
     "environment": gettext_lazy("Environment"),
@@ -46,7 +45,6 @@ FAMILIES = {
     "role": gettext_lazy("Roles"),
     "tenant": gettext_lazy("Tenants"),
     "token_type": gettext_lazy("Token types"),
-    "user": gettext_lazy("People"),
     "vendor_invitation": gettext_lazy("Invitations of the vendor"),
     "vendor_membership": gettext_lazy("The vendor's people"),
 }

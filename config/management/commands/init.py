@@ -55,7 +55,7 @@ class Command(BaseCommand):
 
 
 def backend_token(environment: Environment) -> str:
-    """The API's first caller, with the role that holds everything; it makes all the others."""
+    """The API's first caller, with the role made for backends; it makes all the others."""
     order = Order(
         owner=Owner.ENVIRONMENT,
         kind=Kind.ACCESS_TOKEN,
