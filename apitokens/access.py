@@ -20,7 +20,17 @@ from apitokens.querysets import ApiTokenQuerySet
 from audit.actors import Actor
 from audit.models import ActorKind
 from audit.services import record
-from tenants.models import UUID_FORM, Environment, Invitation, Membership, Permission, Role, Tenant, VendorMembership
+from tenants.models import (
+    SLUG,
+    UUID_FORM,
+    Environment,
+    Invitation,
+    Membership,
+    Permission,
+    Role,
+    Tenant,
+    VendorMembership,
+)
 from tenants.policy import Grantor, PermissionMissing
 from tenants.queries import (
     available_roles,
@@ -161,6 +171,8 @@ def open_environment(request: PortalRequest, slug: str, user: User | None = None
     The API names them itself: there the framework has put its caller into the request's `user`.
     """
     user = user or request.user
+    if not re.fullmatch(SLUG, slug):  # nor ask PostgreSQL for what no text column can hold
+        raise Http404
     environment = environments_of(user).select_related("vendor").filter(slug=slug).first()
     if environment is None:
         raise Http404

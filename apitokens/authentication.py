@@ -30,6 +30,7 @@ REASONS = {
     State.TENANT_SUSPENDED: "Its tenant is suspended.",
     State.TYPE_DISABLED: "Tokens of this owner and kind are switched off.",
     State.OWNER_SUSPENDED: "Its owner is suspended or has left.",
+    State.OWNER_LEFT: "Its owner is suspended or has left.",
     State.DISABLED: "It is disabled.",
     State.EXPIRED: "It has expired.",
     State.POWERLESS: "Nothing it was granted is left.",

@@ -72,8 +72,18 @@ class OutOfReach(Refusal):
 
     code = "out_of_reach"
 
-    def __init__(self) -> None:
-        super().__init__("This credential acts in one tenant and can't reach beyond it.")
+    def __init__(self, text: str = "This credential acts in one tenant and can't reach beyond it.") -> None:
+        super().__init__(text)
+
+
+class Deleted(Refusal):
+    """It is on hold before it is erased: the one thing left to do with it is to restore it."""
+
+    code = "deleted"
+    is_denial = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is deleted. Restore it first, or leave it to be erased.")
 
 
 class NotItsOwner(Refusal):
@@ -83,6 +93,15 @@ class NotItsOwner(Refusal):
 
     def __init__(self) -> None:
         super().__init__("Only its owner can make, change or enable a personal token, or be shown its secret.")
+
+
+class WiderThanCaller(Refusal):
+    """R13: a token would hand out one that expires later than itself, or that more networks may use."""
+
+    code = "wider_than_caller"
+
+    def __init__(self) -> None:
+        super().__init__("A token can't hand out one that outlives it or that can be used from more networks than it.")
 
 
 class OutOfPolicy(Refusal):
@@ -136,8 +155,13 @@ def check_still_member(membership: Membership) -> None:
         raise InvalidField("user", "This person is not an active member of the tenant.")
 
 
-def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
+def grantor_of(
+    by: Principal, *, at: datetime, tenant: Tenant | None = None, even_if_deleted: bool = False
+) -> tuple[Principal, Grantor]:
     """The one who asks, as they are at this moment under shared locks on them and their roles; and what they hold.
+
+    `tenant` is the one that is acted in, locked by the caller. In what is deleted and waits to be erased nothing is
+    made or changed, except by the system: raises Deleted.
 
     The environment is held first: whoever changes roles or permissions holds it exclusively, and so waits for all who
     grant, and they for it. Else a grant, which locks roles in two steps, and an edit of several roles could deadlock.
@@ -145,6 +169,8 @@ def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
     lock_shared(Environment.objects.filter(pk=by.environment.pk))
     if by.is_system:
         return by, UNLIMITED
+    if not even_if_deleted:
+        check_not_deleted(by.environment, tenant)
     if by.membership is not None:
         lock_shared(Membership.objects.filter(pk=by.membership.pk))
         lock_shared(Role.objects.filter(membership_roles__membership=by.membership))
@@ -170,10 +196,23 @@ def grantor_of(by: Principal, *, at: datetime) -> tuple[Principal, Grantor]:
     return by, Grantor(level=None if by.is_narrowed else now.level, permissions=now.permissions)
 
 
+def check_not_deleted(environment: Environment, tenant: Tenant | None = None) -> None:
+    """Asked under the locks on them, of the rows as they are now; raises Deleted."""
+    name = (
+        Environment.objects.filter(pk=environment.pk, deleted_at__isnull=False).values_list("name", flat=True).first()
+    )
+    if name is None and tenant is not None:
+        name = Tenant.objects.filter(pk=tenant.pk, deleted_at__isnull=False).values_list("name", flat=True).first()
+    if name is not None:
+        raise Deleted(name)
+
+
 def hold_member(by: Principal) -> None:
     """The member who acts, themselves or by a personal token, against change; `grantor_of` alone comes too late for
-    whoever holds the environment exclusively."""
-    lock_shared(Membership.objects.filter(Q(pk=by.membership.pk) if by.membership else Q(api_tokens=by.token)))
+    whoever holds the environment exclusively. Nothing for those who are no member."""
+    member = by.membership or (by.token.membership if by.token else None)
+    if member is not None:
+        lock_shared(Membership.objects.filter(pk=member.pk))
 
 
 def check_may_make(by: Principal, what: Order | ApiToken) -> None:
@@ -299,6 +338,21 @@ def expiry_of(parent: ApiToken | None, token_type: TokenType, expiry: Expiry, at
     if expiry == Expiry():
         return latest
     raise InvalidField("expires_at", f"It can't outlive the token that made it, which expires {latest:%Y-%m-%d}.")
+
+
+def check_no_wider(by: Principal, token: ApiToken) -> None:
+    """A token hands out none that outlives it or is open to more networks, be it itself (R13); raises WiderThanCaller.
+
+    What it makes is held to this by `expiry_of` and `networks_of`; what it changes, enables or renews by this.
+    """
+    if by.token is None:
+        return
+    latest, inherited = by.token.expires_at, by.token.ip_allowlist
+    if latest is not None and (token.expires_at is None or token.expires_at > latest):
+        raise WiderThanCaller
+    within = token.ip_allowlist and all(lies_within(network, inherited) for network in token.ip_allowlist)
+    if inherited and not within:
+        raise WiderThanCaller
 
 
 def networks_of(by: Principal, token_type: TokenType, asked: tuple[str, ...]) -> list[str]:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
+from apitokens.credentials import redacted
 from apitokens.orders import InvalidField
 from apitokens.principals import Principal
 from audit.services import Detail, Refusal, record, refusals_recorded
@@ -63,7 +64,7 @@ def changing(
         target_id=target_id,
         environment_id=by.environment.id,
         tenant_id=tenant.id if tenant else None,
-        asked=asked,
+        asked=_redacted(asked) if asked else None,
     )
     try:
         with recorded, transaction.atomic():
@@ -73,6 +74,19 @@ def changing(
             if any(name in str(error) for name in names):
                 raise refusal from error
         raise
+
+
+def _redacted(asked: Detail) -> Detail:
+    """What was asked for goes into the record of a refusal: but no secret that was sent in the wrong place (R1)."""
+    return {name: _without_secrets(value) for name, value in asked.items()}
+
+
+def _without_secrets(value: object) -> object:
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_without_secrets(item) for item in value]
+    return value
 
 
 def record_change(

@@ -249,10 +249,8 @@ def _unusable(token: ApiToken, state: State) -> tuple[str, datetime | None]:
             (tenant.deleted_at or tenant.suspended_at) if tenant else None,
         ),
         State.TYPE_DISABLED: (_("The vendor has switched off tokens of this kind and owner."), None),
-        State.OWNER_SUSPENDED: (
-            _("Its owner is suspended or has left."),
-            (member.ended_at or member.suspended_at) if member else None,
-        ),
+        State.OWNER_SUSPENDED: (_("Its owner is suspended."), member.suspended_at if member else None),
+        State.OWNER_LEFT: (_("Its owner has left."), member.ended_at if member else None),
         State.DISABLED: (_("The token is disabled."), token.disabled_at),
         State.EXPIRED: (_("The token has expired."), token.expires_at),
     }

@@ -32,6 +32,7 @@ class State(StrEnum):
     TENANT_SUSPENDED = "tenant_suspended"
     TYPE_DISABLED = "type_disabled"
     OWNER_SUSPENDED = "owner_suspended"
+    OWNER_LEFT = "owner_left"
     DISABLED = "disabled"
     EXPIRED = "expired"
     POWERLESS = "powerless"
@@ -207,7 +208,9 @@ def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
         return State.TENANT_SUSPENDED
     if not token.token_type.is_enabled:
         return State.TYPE_DISABLED
-    if member and (member.suspended_at or member.ended_at or not member.user.is_active):
+    if member and member.ended_at:
+        return State.OWNER_LEFT
+    if member and (member.suspended_at or not member.user.is_active):
         return State.OWNER_SUSPENDED
     if token.disabled_at:
         return State.DISABLED

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -89,7 +90,7 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
         used = _claim(by, nonce, "issue", tenant or environment)
         membership = order.membership if order.owner == Owner.USER else None
         lock(membership or tenant or environment)
-        by, grantor = ceiling.grantor_of(by, at=at)
+        by, grantor = ceiling.grantor_of(by, at=at, tenant=tenant)
         token_type = ceiling.token_type_of(environment, order)
         check_holds(grantor, f"{PERMISSION_FAMILY[Owner(order.owner)]}:create")
         ceiling.check_may_make(by, order)
@@ -193,6 +194,8 @@ def edit(
             _apply(token, decided, grantor)
         elif expiry is not None:
             ceiling.check_covers(grantor, token)
+        if grant is not None or expiry is not None:
+            ceiling.check_no_wider(by, token)
         after = snapshot(token)
         if after != before:
             token.save()
@@ -212,6 +215,7 @@ def take_over(*, by: Principal, token: ApiToken, permissions: Collection[str], a
         ceiling.check_its_owner(by, token)
         ceiling.check_may_make(by, token)
         ceiling.check_enabled(token.token_type)
+        ceiling.check_no_wider(by, token)
         if token.granted_through != ApiToken.GrantedThrough.ROLES or not permissions:
             raise InvalidField("permissions", "Its roles have nothing new for it.")
         # Nobody edits a role while we hold the environment (`ceiling.grantor_of`).
@@ -250,6 +254,7 @@ def enable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
         if token.disabled_at is not None:
             ceiling.check_covers(grantor, token)
             ceiling.check_within_type(grantor, token, at=at)
+            ceiling.check_no_wider(by, token)
             token.disabled_at = None
             ApiToken.objects.filter(pk=token.pk).update(disabled_at=None)
             _record(by, "apitoken.enabled", token)
@@ -292,6 +297,7 @@ def renew_secret(*, by: Principal, token: ApiToken, at: datetime, nonce: str | N
         if token.expires_at and token.expires_at <= at:
             raise Expired
         ceiling.check_covers(grantor, token)
+        ceiling.check_no_wider(by, token)
         token.secrets.filter(slot__isnull=False).update(slot=None, retired_at=at)
         plaintext = _new_secret(token, by, at)
         if used:
@@ -349,7 +355,7 @@ def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[Principal, Ap
     if token.owner != Owner.USER or token.tenant is not None:
         ceiling.check_reach(by, token.environment, token.tenant, owner=token.owner)
     lock(token.membership or token.tenant or token.environment)
-    by, grantor = ceiling.grantor_of(by, at=at)
+    by, grantor = ceiling.grantor_of(by, at=at, tenant=token.tenant)
     lock_shared(TokenType.objects.filter(pk=token.token_type_id))
     lock(token)
     now = ApiToken.objects.with_standing().filter(pk=token.pk).first()
@@ -382,19 +388,33 @@ def cap_children(by: Principal, token: ApiToken) -> None:
     if token.expires_at is None:
         return
     later = Q(expires_at__isnull=True) | Q(expires_at__gt=token.expires_at)
-    for child in ApiToken.objects.select_for_update(of=("self",), no_key=True).filter(later, parent=token):
-        before = snapshot(child)
-        child.expires_at = token.expires_at
-        child.save(update_fields=["expires_at"])
-        _record(by, "apitoken.edited", child, before=before, after=snapshot(child))
-        cap_children(by, child)
+    generation = [token.pk]
+    while generation:
+        children = _locked_children(generation, later)
+        for child in children:
+            before = snapshot(child)
+            child.expires_at = token.expires_at
+            child.save(update_fields=["expires_at"])
+            _record(by, "apitoken.edited", child, before=before, after=snapshot(child))
+        generation = [child.pk for child in children]
 
 
 def _delete_children(by: Principal, token: ApiToken) -> None:
-    for child in ApiToken.objects.select_for_update(of=("self",), no_key=True).filter(parent=token):
-        _delete_children(by, child)
+    """Generation by generation: how many there are, a thief may have chosen."""
+    descendants: list[ApiToken] = []
+    generation = [token.pk]
+    while generation:
+        children = _locked_children(generation)
+        descendants += children
+        generation = [child.pk for child in children]
+    for child in reversed(descendants):
         _record(by, "apitoken.deleted", child, before=tombstone(child))
         child.delete()
+
+
+def _locked_children(parents: list[UUID], which: Q | None = None) -> list[ApiToken]:
+    found = ApiToken.objects.select_for_update(of=("self",), no_key=True).select_related("tenant")
+    return list(found.filter(which or Q(), parent__in=parents).order_by("pk"))
 
 
 def _name_publicly(token: ApiToken) -> None:

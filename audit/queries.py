@@ -7,7 +7,10 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from audit.models import AuditEvent, Person
+from audit.models import AuditEvent, Outcome, Person
+
+# The last event of a token, with its tombstone, and the first of an invitation, with what it offers.
+DESCRIBING = ("apitoken.deleted", "invitation.sent", "vendor_invitation.sent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,13 @@ def events_of(*, environment_id: UUID, tenant_id: UUID | None, sought: Sought) -
     return found
 
 
-def names_of(events: Iterable[AuditEvent]) -> dict[UUID | None, str]:
-    """The names behind the events' actors, by id, in one query. Whoever was erased has none."""
-    ids = {event.actor_id for event in events if event.actor_id}
+def names_of(events: Iterable[AuditEvent], *, others: Iterable[UUID | None] = ()) -> dict[UUID | None, str]:
+    """The names behind the events' actors, and `others`, by id, in one query. Whoever was erased has none."""
+    ids = {each for each in (*(event.actor_id for event in events), *others) if each}
     return dict(Person.objects.filter(id__in=ids).values_list("id", "label")) if ids else {}
+
+
+def traces_of(ids: Iterable[UUID | None]) -> dict[UUID | None, AuditEvent]:
+    """What the record keeps of things that are not there to be asked: the event that describes each, in one query."""
+    described = AuditEvent.objects.filter(target_id__in=ids, verb__in=DESCRIBING, outcome=Outcome.DONE)
+    return {event.target_id: event for event in described}

@@ -1,16 +1,31 @@
 """What is said when a request fails, in the language of its address: problem details, RFC 6749 JSON, or a page."""
 
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+from django.urls import Resolver404, resolve
+from django.utils.functional import Promise
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from audit.services import Refusal
 from config.api import status_of
+from console.doors import Switched
 from tenants.policy import PermissionMissing
 
 RETRY_AFTER_SECONDS = 5
 NO_STORE = {"Cache-Control": "no-store"}
+# What a page of this status is called.
+TITLES: dict[int, str | Promise] = {
+    403: gettext_lazy("You may not do this"),
+    409: gettext_lazy("This can't be done now"),
+    410: gettext_lazy("This is no longer possible"),
+    412: gettext_lazy("Somebody else has changed this"),
+    413: gettext_lazy("This is too much at once"),
+}
 
 
 def answer(
@@ -20,7 +35,9 @@ def answer(
     detail: str,
     headers: dict[str, str] | None = None,
     permission: str = "",
+    back: tuple[str, str] | None = None,
 ) -> HttpResponse:
+    """`back` is the address and the label of a way out, besides the start page."""
     headers = {**NO_STORE, **(headers or {})}
     if request.path.startswith("/oauth2/"):
         body = {"error": "temporarily_unavailable" if status >= 500 else "invalid_request", "error_description": detail}
@@ -35,15 +52,56 @@ def answer(
         }
         return JsonResponse(problem, status=status, content_type="application/problem+json", headers=headers)
     template = f"{status}.html" if status in {400, 403, 404} else "refused.html"
-    title = HTTPStatus(status).phrase
-    context = {"reason": "" if permission else detail, "status": status, "title": title, "permission": permission}
+    context = {
+        "reason": "" if permission else detail,
+        "status": status,
+        "title": TITLES.get(status, gettext_lazy("This was refused")),
+        "permission": permission,
+        "is_of_console": request.path.startswith("/console/"),
+        "back": back,
+    }
     return HttpResponse(render_to_string(template, context, request), status=status, headers=headers)
 
 
 def of_refusal(request: HttpRequest, refusal: Refusal) -> HttpResponse:
     """A refusal that no form took: as a page that names the permission or the reason."""
     permission = refusal.permission if isinstance(refusal, PermissionMissing) else ""
-    return answer(request, status_of(refusal), refusal.code, str(refusal), permission=permission)
+    return answer(
+        request, status_of(refusal), refusal.code, str(refusal), permission=permission, back=_back(request, refusal)
+    )
+
+
+def _back(request: HttpRequest, refusal: Refusal) -> tuple[str, str] | None:
+    """Where they came from, if that is a page of ours; else the nearest address above this one."""
+    principal = getattr(request, "principal", None)
+    if isinstance(refusal, Switched) and principal is not None:
+        # What was meant for the one environment opens there anew.
+        above = _above(request.path)
+        return (above, _("Open it in %(name)s") % {"name": principal.environment.name}) if above else None
+    came = request.headers.get("Referer", "")
+    if url_has_allowed_host_and_scheme(came, {request.get_host()}, require_https=request.is_secure()):
+        parts = urlsplit(came)
+        is_elsewhere = request.method not in {"GET", "HEAD"} or parts.path != request.path
+        if is_elsewhere and parts.path != "/" and _is_page(parts.path):
+            return parts.path + (f"?{parts.query}" if parts.query else ""), _("Back")
+    above = _above(request.path)
+    return (above, _("Back")) if above else None
+
+
+def _above(path: str) -> str:
+    """The nearest page that this address is below; empty if that is the start page alone."""
+    while (path := path.rstrip("/").rpartition("/")[0] + "/") != "/":
+        if _is_page(path):
+            return path
+    return ""
+
+
+def _is_page(path: str) -> bool:
+    try:
+        resolve(path)
+    except Resolver404:
+        return False
+    return True
 
 
 def unavailable(request: HttpRequest) -> HttpResponse:

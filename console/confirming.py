@@ -7,11 +7,13 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from apitokens import access
 from apitokens.orders import InvalidField
 from apitokens.pages.places import PageRequest
+from apitokens.pages.rows import TokenRow
 from apitokens.principals import ConsolePrincipal
 from console.forms import RefusableForm, TypedName
 
@@ -21,11 +23,12 @@ UNPROCESSABLE = 422
 @dataclass(frozen=True, kw_only=True)
 class Question:
     """`points` say what will happen. `typed` is the name that the person must type. `instead` is (text, label,
-    address) of something milder."""
+    address) of something milder. `impossible` says why it can't be done now: then nothing is asked. `tokens` are those
+    that somebody has to think of, under `tokens_heading`."""
 
     permission: str
     heading: str
-    points: Sequence[str]
+    points: Sequence[str | Promise]
     submit_label: str
     back_url: str
     back_label: str
@@ -35,6 +38,10 @@ class Question:
     typed: str = ""
     tone: str = "danger"
     instead: tuple[str, str, str] | None = None
+    impossible: str = ""
+    tokens_heading: str = ""
+    tokens: Sequence[TokenRow] = ()
+    are_tokens_cut: bool = False
 
 
 def ask(

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from apitokens.governance.copying import Diff, Difference
 from apitokens.models import Kind, Owner
+from apitokens.pages import words
 from apitokens.pages.rows import KINDS as TOKEN_KINDS
-from apitokens.pages.words import in_words
 
 HEADINGS = {
     "permission": gettext_lazy("Permissions"),
@@ -28,28 +27,7 @@ OWNERS = {
     Owner.TENANT: gettext_lazy("Tenants'"),
     Owner.USER: gettext_lazy("Personal"),
 }
-SETTINGS: Mapping[str, str | Promise] = {
-    "name": gettext_lazy("Name"),
-    "level": gettext_lazy("Level"),
-    "description": gettext_lazy("Description"),
-    "for_environment_tokens": gettext_lazy("For the environment's tokens"),
-    "for_tenant_tokens": gettext_lazy("For tenants' tokens"),
-    "for_personal_tokens": gettext_lazy("For personal tokens"),
-    "is_safe_in_public": gettext_lazy("Safe in public"),
-    "is_enabled": gettext_lazy("Switched on"),
-    "carries_all_roles": gettext_lazy("Carries every role"),
-    "roles": gettext_lazy("Carries the roles"),
-    "default_lifetime": gettext_lazy("Default lifetime"),
-    "longest_lifetime": gettext_lazy("Longest lifetime"),
-    "may_never_expire": gettext_lazy("May never expire"),
-    "jwt_lifetime": gettext_lazy("Its JWTs live for"),
-    "longest_overlap": gettext_lazy("Longest overlap"),
-    "requires_ip_allowlist": gettext_lazy("Needs an IP allowlist"),
-    "quota": gettext_lazy("How many an owner may hold"),
-    "accepts_basic": gettext_lazy("Accepted as HTTP Basic"),
-    "may_make_tokens": gettext_lazy("May make tokens"),
-}
-SECONDS = {"default_lifetime", "longest_lifetime", "jwt_lifetime", "longest_overlap"}
+SETTINGS, SECONDS = words.SETTINGS, words.SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +110,15 @@ def groups(diff: Diff) -> list[Group]:
     ]
 
 
+def in_words(before: Mapping[str, object], after: Mapping[str, object]) -> list[tuple[str, str, str]]:
+    """Each setting that is not as it was: its name, what it was, what it is."""
+    return [
+        (str(SETTINGS[name]), _value(name, before[name]), _value(name, after[name]))
+        for name in SETTINGS
+        if name in after and after[name] != before[name]
+    ]
+
+
 def _of_set(before: list[str], after: list[str]) -> list[str]:
     gained, lost = sorted(set(after) - set(before)), sorted(set(before) - set(after))
     lines = []
@@ -147,6 +134,8 @@ def _value(name: str, value: Any) -> str:
         return _("yes") if value else _("no")
     if isinstance(value, list):
         return ", ".join(value) or _("none")
+    if value is None and name == "roles":
+        return _("every role")
     if value is None:
         return _("never") if name == "default_lifetime" else _("no limit")
-    return in_words(value) if name in SECONDS else str(value)
+    return words.in_words(value) if name in SECONDS else str(value)

@@ -3,20 +3,24 @@
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apitokens import access
 from apitokens.access import open_person
 from apitokens.governance import vendor_members
 from apitokens.governance.environments import OwnersOnly
+from apitokens.models import ApiToken, Owner, Secret
 from apitokens.pages.member_rows import InvitationRow, PersonRow
 from apitokens.pages.paging import page_of
-from apitokens.pages.places import PageRequest
+from apitokens.pages.places import PageRequest, Place
+from apitokens.pages.rows import TokenRow
 from apitokens.paging import MemberPages
 from apitokens.principals import ConsolePrincipal
 from audit.services import Refusal
@@ -27,6 +31,17 @@ from tenants.models import VendorMembership
 
 FORM = ["GET", "HEAD", "POST"]
 INVITATIONS_SHOWN = 5
+TOKENS_SHOWN = 50
+POINTS_OF_LEAVING = (
+    gettext_lazy("No console opens for you any more, and your own tokens stop at once."),
+    gettext_lazy("Your own tokens are deleted after seven days unless you come back before."),
+    gettext_lazy("Tokens of environments go on working: somebody should renew the secrets of those that you know."),
+)
+POINTS_OF_REMOVING = (
+    gettext_lazy("No console opens for them any more, and their own tokens stop at once."),
+    gettext_lazy("Their own tokens are deleted after seven days unless they come back before."),
+    gettext_lazy("Tokens of environments go on working: renew the secrets of those that they know."),
+)
 
 
 @require_safe
@@ -147,17 +162,19 @@ def person_remove(request: PageRequest, principal: ConsolePrincipal, member_id: 
     row = PersonRow(found, principal, request.place)
     if not row.is_you:
         _show_form_to_owner(request, principal, "environments:delete")
-    points = [
-        _("No console opens for them any more, and their own tokens stop at once."),
-        _("Their own tokens are deleted after seven days unless they come back before."),
-        _("Tokens of environments and tenants go on working: renew the secrets of those that they know."),
-    ]
+    tokens = _known_to(request, principal, found)
     question = Question(
         permission="environments:read",
         heading=_("Remove %(name)s?") % {"name": row.name}
         if not row.is_you
         else _("Leave %(vendor)s?") % {"vendor": found.vendor.name},
-        points=points,
+        points=POINTS_OF_LEAVING if row.is_you else POINTS_OF_REMOVING,
+        impossible=_why_not(row.is_you, found),
+        tokens_heading=_("Tokens that you made, or whose secret you know")
+        if row.is_you
+        else _("Tokens that they made, or whose secret they know"),
+        tokens=tokens[:TOKENS_SHOWN],
+        are_tokens_cut=len(tokens) > TOKENS_SHOWN,
         submit_label=_("Leave the vendor") if row.is_you else _("Remove this person"),
         back_url=row.url,
         back_label=row.name,
@@ -165,6 +182,30 @@ def person_remove(request: PageRequest, principal: ConsolePrincipal, member_id: 
         done_url="/" if row.is_you else request.place.url("people"),
     )
     return ask(request, principal, question, lambda _name: _end(principal, found, is_own=row.is_you))
+
+
+def _why_not(is_own: bool, found: VendorMembership) -> str:
+    if not vendor_members.is_last_owner(found):
+        return ""
+    if is_own:
+        return _("You can't leave yet: nobody else is an owner of all environments. Make somebody else one first.")
+    return _("They can't be removed yet: nobody else is an owner of all environments. Make somebody else one first.")
+
+
+def _known_to(request: PageRequest, principal: ConsolePrincipal, found: VendorMembership) -> list[TokenRow]:
+    """The environments' tokens that the person made or was shown, where the one who looks may see them; one too many
+    if there are more than are shown."""
+    shown = Secret.objects.filter(shown_to=found.user_id, slot__isnull=False).values("token")
+    tokens = ApiToken.objects.filter(
+        Q(creator=found.user_id) | Q(pk__in=shown),
+        owner=Owner.ENVIRONMENT,
+        environment__in=access.environments_of(request.user).filter(vendor=found.vendor_id),
+    )
+    newest = tokens.with_standing().with_last_four().select_related("environment").order_by("-created_at", "-id")
+    at = timezone.now()
+    return [
+        TokenRow(token, principal, at, Place("console", token.environment.slug)) for token in newest[: TOKENS_SHOWN + 1]
+    ]
 
 
 def _end(principal: ConsolePrincipal, found: VendorMembership, *, is_own: bool) -> None:

@@ -18,6 +18,7 @@ from apitokens import access
 from apitokens.governance import permissions as governance
 from apitokens.governance.permissions import DESCRIPTION_MAX, MOST_PERMISSIONS, OWNER_FLAGS, PermissionChange
 from apitokens.governance.usage import in_words
+from apitokens.orders import InvalidField
 from apitokens.pages import roles as pages
 from apitokens.pages.places import PageRequest
 from apitokens.pages.role_forms import DeletionForm
@@ -53,11 +54,6 @@ class PermissionForm(VersionedForm):
     for_environment_tokens = forms.BooleanField(label=OWNERS["for_environment_tokens"], required=False)
     for_tenant_tokens = forms.BooleanField(label=OWNERS["for_tenant_tokens"], required=False)
     for_personal_tokens = forms.BooleanField(label=OWNERS["for_personal_tokens"], required=False)
-    is_safe_in_public = forms.BooleanField(
-        label=gettext_lazy("Safe in public"),
-        required=False,
-        help_text=gettext_lazy("It may be in the hands of everybody: in a mobile app, or a page without a server."),
-    )
 
 
 class NewPermissionForm(PermissionForm):
@@ -66,7 +62,7 @@ class NewPermissionForm(PermissionForm):
         max_length=128,
         help_text=gettext_lazy("Such as reports:read. It is what your API checks, and can never be changed."),
     )
-    field_order = ["version", "key", "description", *OWNER_FLAGS, "is_safe_in_public"]
+    field_order = ["version", "key", "description", *OWNER_FLAGS]
 
 
 @require_safe
@@ -148,10 +144,10 @@ def permission_delete(request: PageRequest, principal: ConsolePrincipal, permiss
             "by": principal,
             "permission": found,
             "at": timezone.now(),
-            "replacement": _named(principal, form.replacement_id),
             "expected": form.cleaned_data["version"],
         }
         try:
+            asked["replacement"] = _named(principal, form.replacement_id)
             if request.POST.get("step") != pages.SAVE:
                 impact = governance.preview_delete(**asked)
                 if impact.count:
@@ -181,13 +177,13 @@ def _row(request: PageRequest, permission: Permission) -> dict[str, Any]:
 
 
 def _named(principal: ConsolePrincipal, permission_id: str) -> Permission | None:
-    """The one that was chosen; raises Http404 for one that was never offered."""
+    """The one that was chosen; raises InvalidField for one that is not there, or not any more."""
     if not permission_id:
         return None
     try:
         return access.open_permission(principal, UUID(permission_id))
-    except ValueError as error:
-        raise Http404 from error
+    except (ValueError, Http404) as error:
+        raise InvalidField("replacement", _("This permission is not there any more: choose another one.")) from error
 
 
 _to_permissions = console_page("permissions:read")

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods
 from apitokens.changing import Stale
 from apitokens.governance import roles as governance
 from apitokens.governance.roles import RoleChange
+from apitokens.orders import InvalidField
 from apitokens.pages import roles as pages
 from apitokens.pages.paging import page_of
 from apitokens.pages.places import PageRequest
@@ -46,6 +47,15 @@ class Column:
     error: str = ""
 
     @property
+    def level_error(self) -> str:
+        """What is wrong with the level as it was typed, if anything."""
+        try:
+            governance.clean_level(_number(self.level, -1))
+        except InvalidField as refusal:
+            return str(refusal)
+        return ""
+
+    @property
     def is_touched(self) -> bool:
         return self.level != self.was_level or self.ticked != self.was_ticked
 
@@ -66,9 +76,16 @@ class Row:
 def roles(request: PageRequest, principal: ConsolePrincipal) -> HttpResponse:
     """What the vendor's roles hold, many changed at once: reviewed first, saved from the review."""
     window = _window(request, principal)
-    columns = _columns(request, window)
+    columns = _columns(request, window, rebased=window.is_cut)
     errors: list[str] = []
-    if request.method == "POST" and request.POST.get("step") != pages.EDIT:
+    if window.is_cut:
+        errors = [
+            _(
+                "A role or a permission was deleted since you opened this page. What you typed for the others is kept: "
+                "look at it, and review it again."
+            )
+        ]
+    elif request.method == "POST" and request.POST.get("step") != pages.EDIT:
         try:
             return _change(request, principal, window, columns)
         except PermissionMissing:
@@ -84,6 +101,11 @@ def _change(
     request: PageRequest, principal: ConsolePrincipal, window: "_Window", columns: list[Column]
 ) -> HttpResponse:
     touched = [column for column in columns if column.is_touched]
+    if not touched:
+        raise InvalidField("roles", _("Nothing was changed: tick or untick something first."))
+    for column in touched:
+        if column.level_error:
+            raise InvalidField("level", f"{column.role.name}: {column.level_error}")
     changes = {column.role.id: _role_change(column, window) for column in touched}
     expected = {column.role.id: column.version for column in touched}
     at = timezone.now()
@@ -137,20 +159,29 @@ class _Window:
     columns_after: str
     rows_before: str
     rows_after: str
+    # Of a form that was sent: the numbers that it gave the roles, and by its indexes those of `shown`. It is cut when
+    # something that it showed is not there any more.
+    numbers: list[int]
+    indexes: dict[int, int]
+    is_cut: bool
 
 
 def _window(request: PageRequest, principal: ConsolePrincipal) -> _Window:
     columns, rows = _number(request.GET.get("columns")), _number(request.GET.get("rows"))
     every = Role.objects.filter(environment=principal.environment, tenant__isnull=True).order_by("level", "key")
     permissions = Permission.objects.filter(environment=principal.environment).order_by("key")
+    more_roles = more_rows = is_cut = False
     if request.method == "POST":
-        found, own, more_roles, more_rows = _sent(request.POST, every, permissions)
+        by_number, by_index, is_cut = _sent(request.POST, every, permissions)
+        found, own = list(by_number.values()), list(by_index.values())
+        numbers, indexes = list(by_number), {sent: now for now, sent in enumerate(by_index)}
     else:
         found = list(every[columns * COLUMNS : (columns + 1) * COLUMNS + 1])
         own = list(permissions.filter(is_built_in=False)[rows * ROWS : (rows + 1) * ROWS + 1])
         more_roles, more_rows = len(found) > COLUMNS, len(own) > ROWS
         found = found[:COLUMNS]
         own = [*own[:ROWS], *permissions.filter(is_built_in=True)]
+        numbers, indexes = [*range(len(found))], {index: index for index in range(len(own))}
     held = held_roles(found)
     return _Window(
         roles=found,
@@ -161,31 +192,34 @@ def _window(request: PageRequest, principal: ConsolePrincipal) -> _Window:
         columns_after=f"?columns={columns + 1}&rows={rows}" if more_roles else "",
         rows_before=f"?columns={columns}&rows={rows - 1}" if rows else "",
         rows_after=f"?columns={columns}&rows={rows + 1}" if more_rows else "",
+        numbers=numbers,
+        indexes=indexes,
+        is_cut=is_cut,
     )
 
 
-def _sent(data: QueryDict, every: Any, permissions: Any) -> tuple[list[Role], list[Permission], bool, bool]:
-    """The roles and permissions that the form showed, in its order; raises Http404 for what was never in one of ours.
+def _sent(data: QueryDict, every: Any, permissions: Any) -> tuple[dict[int, Role], dict[int, Permission], bool]:
+    """The roles and permissions that the form showed, by its numbers, in its order; and whether some are gone.
 
-    What was deleted since is missing, and left out.
+    Raises Http404 for what was never in a form of ours.
     """
     try:
-        ids = [UUID(str(data[f"r{number}"])) for number in range(COLUMNS) if f"r{number}" in data]
+        ids = {number: UUID(str(data[f"r{number}"])) for number in range(COLUMNS) if f"r{number}" in data}
     except ValueError as error:
         raise Http404 from error
-    roles = {role.id: role for role in every.filter(pk__in=ids)}
+    roles = {role.id: role for role in every.filter(pk__in=ids.values())}
     keys = data.get("shown", "").replace("\0", "").split(" ")
     by_key = {permission.key: permission for permission in permissions.filter(key__in=keys)}
-    missing = [key for key in keys if key and key not in by_key]
-    if missing or len(roles) < len(ids):
-        raise Stale
-    return [roles[pk] for pk in ids], [by_key[key] for key in keys if key], False, False
+    by_number = {number: roles[pk] for number, pk in ids.items() if pk in roles}
+    keys = [key for key in keys if key]
+    by_index = {index: by_key[key] for index, key in enumerate(keys) if key in by_key}
+    return by_number, by_index, len(by_number) < len(ids) or len(by_index) < len(keys)
 
 
 def _columns(request: PageRequest, window: _Window, *, rebased: bool = False) -> list[Column]:
     """As typed, if a form was sent. Rebased, what was typed counts as a change of what is there now."""
     columns = []
-    for number, role in enumerate(window.roles):
+    for number, role in zip(window.numbers, window.roles, strict=True):
         now = frozenset(
             index for index, permission in enumerate(window.shown) if permission.key in window.held[role.id]
         )
@@ -201,13 +235,14 @@ def _columns(request: PageRequest, window: _Window, *, rebased: bool = False) ->
         # A column without its level was not in the form: it is not one from which everything was unticked.
         if request.method == "POST" and f"l{number}" in request.POST:
             data = request.POST
-            column.level = data.get(f"l{number}", "").strip()
-            column.ticked = _indexes(data.getlist(f"p{number}"), window)
+            typed = data.get(f"l{number}", "").strip(), _indexes(data.getlist(f"p{number}"), window)
+            was = data.get(f"m{number}", ""), _indexes(data.get(f"w{number}", "").split(), window)
             if not rebased:
                 column.version = data.get(f"v{number}", "")
-                column.was_level = data.get(f"m{number}", "")
-                column.was_ticked = _indexes(data.get(f"w{number}", "").split(), window)
-            elif data.get(f"v{number}") != column.version:
+                column.was_level, column.was_ticked = was
+            if not rebased or typed != was:
+                column.level, column.ticked = typed
+            if rebased and column.is_touched and data.get(f"v{number}") != column.version:
                 column.error = _("Changed by somebody else since you opened it. What you see is what you typed.")
         columns.append(column)
     return columns
@@ -215,7 +250,7 @@ def _columns(request: PageRequest, window: _Window, *, rebased: bool = False) ->
 
 def _indexes(texts: list[str], window: _Window) -> frozenset[int]:
     numbers = {_number(text, -1) for text in texts}
-    return frozenset(number for number in numbers if 0 <= number < len(window.shown))
+    return frozenset(window.indexes[number] for number in numbers if number in window.indexes)
 
 
 def _number(text: str | None, default: int = 0) -> int:

@@ -16,12 +16,14 @@ from django.urls import path
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apitokens import access
 from apitokens.changing import version_of
-from apitokens.governance import environments, invitations, tenants
+from apitokens.governance import environments, invitations, members, tenants
+from apitokens.governance.offers import OPEN_AT_MOST
 from apitokens.models import ApiToken
+from apitokens.pages.member_rows import InvitationRow, MemberRow
 from apitokens.pages.paging import page_of
 from apitokens.pages.places import PageRequest, Place
 from apitokens.pages.rows import event_rows
@@ -36,7 +38,30 @@ from tenants.models import Membership, Tenant
 
 FORM = ["GET", "HEAD", "POST"]
 SEARCH_MAX = 100
+MEMBERS_SHOWN = 50
+# All that can be accepted; of those that have expired the newest.
+INVITATIONS_SHOWN = OPEN_AT_MOST
 DAYS_HELD = tenants.HELD_FOR.days
+
+
+@dataclass(frozen=True)
+class MemberOfTenant(MemberRow):
+    """A member of the tenant, whom the vendor can stop."""
+
+    @property
+    def suspend_url(self) -> str:
+        return self.place.url("tenant-member-suspend", self.member.tenant_id, self.member.id)
+
+    @property
+    def reinstate_url(self) -> str:
+        return self.place.url("tenant-member-reinstate", self.member.tenant_id, self.member.id)
+
+
+@dataclass(frozen=True)
+class InvitationOfTenant(InvitationRow):
+    @property
+    def revoke_url(self) -> str:
+        return self.place.url("tenant-invitation-revoke", self.invitation.tenant_id, self.invitation.id)
 
 
 @dataclass(frozen=True)
@@ -66,7 +91,7 @@ class TenantRow:
     @property
     def state(self) -> str:
         if self.tenant.deleted_at:
-            return "disabled"
+            return "refused"
         return "suspended" if self.tenant.suspended_at else "usable"
 
     @property
@@ -122,11 +147,18 @@ def tenant_new(request: PageRequest, principal: ConsolePrincipal) -> HttpRespons
 @require_safe
 def tenant(request: PageRequest, principal: ConsolePrincipal, tenant_id: UUID) -> HttpResponse:
     found = _open(principal, tenant_id)
+    at, inside = timezone.now(), _within(request, principal, found)
+    offers = access.open_invitations(inside).order_by("-created_at", "-id")[:INVITATIONS_SHOWN]
+    members_shown = access.members_of(inside).order_by("-created_at", "-id")[:MEMBERS_SHOWN]
     events = AuditEvent.objects.filter(target_id=found.id, environment_id=found.environment_id).order_by("-at", "-id")
     context = {
-        "row": TenantRow(found, request.place, timezone.now()),
+        "row": TenantRow(found, request.place, at),
         "tenant": found,
         "facts": _facts(found),
+        "invitations": [InvitationOfTenant(offer, request.place, at) for offer in offers],
+        "may_revoke": principal.holds("members:delete") and found.deleted_at is None,
+        "members": [MemberOfTenant(member, principal, request.place) for member in members_shown],
+        "members_most": MEMBERS_SHOWN,
         "events": event_rows(events[:20]) if principal.holds("audit:read") else [],
         "portal_address": f"{settings.ORIGIN}/t/{found.slug}/tokens/",
         "invitation": InvitationForm(environment=principal.environment),
@@ -177,6 +209,37 @@ def tenant_invite(request: PageRequest, principal: ConsolePrincipal, tenant_id: 
         else:
             return render(request, "console/tenants/invited.html", {**context, "invited": invited})
     return render(request, "console/tenants/invite.html", context, status=UNPROCESSABLE)
+
+
+@require_POST
+def invitation_revoke(
+    request: PageRequest, principal: ConsolePrincipal, tenant_id: UUID, tenant_invitation_id: UUID
+) -> HttpResponse:
+    inside = _within(request, principal, _open(principal, tenant_id))
+    found = access.open_invitation(inside, tenant_invitation_id)
+    invitations.revoke(by=inside, invitation=found, at=timezone.now())
+    messages.success(request, _("The invitation is revoked: its link opens nothing any more."))
+    return redirect(request.place.url("tenant", tenant_id))
+
+
+@require_POST
+def member_suspend(
+    request: PageRequest, principal: ConsolePrincipal, tenant_id: UUID, membership_id: UUID
+) -> HttpResponse:
+    inside = _within(request, principal, _open(principal, tenant_id))
+    members.suspend(by=inside, membership=access.open_member(inside, membership_id), at=timezone.now())
+    messages.success(request, _("They are suspended: they can't sign in there, and their personal tokens stop now."))
+    return redirect(request.place.url("tenant", tenant_id))
+
+
+@require_POST
+def member_reinstate(
+    request: PageRequest, principal: ConsolePrincipal, tenant_id: UUID, membership_id: UUID
+) -> HttpResponse:
+    inside = _within(request, principal, _open(principal, tenant_id))
+    members.reinstate(by=inside, membership=access.open_member(inside, membership_id), at=timezone.now())
+    messages.success(request, _("They are back. JWTs of their tokens from before stay dead."))
+    return redirect(request.place.url("tenant", tenant_id))
 
 
 @require_http_methods(FORM)
@@ -260,6 +323,11 @@ def _open(principal: ConsolePrincipal, tenant_id: UUID) -> Tenant:
     return found
 
 
+def _within(request: PageRequest, principal: ConsolePrincipal, found: Tenant) -> ConsolePrincipal:
+    """The same person, acting in that one tenant."""
+    return access.of_vendor_membership(principal.vendor_membership, principal.environment, request, found)
+
+
 def _counted(rows: QuerySet[Tenant]) -> QuerySet[Tenant]:
     return rows.annotate(
         member_count=_count(Membership.objects.filter(ended_at__isnull=True)),
@@ -295,6 +363,21 @@ urlpatterns = [
     path("tenants/<uuid:tenant_id>/", _to_tenants(tenant), name="tenant"),
     path("tenants/<uuid:tenant_id>/edit/", _to_tenants(tenant_edit), name="tenant-edit"),
     path("tenants/<uuid:tenant_id>/invite/", _to_tenants(tenant_invite), name="tenant-invite"),
+    path(
+        "tenants/<uuid:tenant_id>/invitations/<uuid:tenant_invitation_id>/revoke/",
+        _to_tenants(invitation_revoke),
+        name="tenant-invitation-revoke",
+    ),
+    path(
+        "tenants/<uuid:tenant_id>/members/<uuid:membership_id>/suspend/",
+        _to_tenants(member_suspend),
+        name="tenant-member-suspend",
+    ),
+    path(
+        "tenants/<uuid:tenant_id>/members/<uuid:membership_id>/reinstate/",
+        _to_tenants(member_reinstate),
+        name="tenant-member-reinstate",
+    ),
     path("tenants/<uuid:tenant_id>/suspend/", _to_tenants(tenant_suspend), name="tenant-suspend"),
     path("tenants/<uuid:tenant_id>/reinstate/", _to_tenants(tenant_reinstate), name="tenant-reinstate"),
     path("tenants/<uuid:tenant_id>/delete/", _to_tenants(tenant_delete), name="tenant-delete"),

@@ -81,7 +81,11 @@ class TypeForm(VersionedForm):
         help_text=_("When whoever makes it says nothing."),
     )
     longest_lifetime = DurationField(label=_("At the latest after"), word=(NO_LIMIT, _("no limit")))
-    may_never_expire = forms.BooleanField(label=_("It may also never expire"), required=False)
+    may_never_expire = forms.BooleanField(
+        label=_("It may also never expire"),
+        required=False,
+        help_text=_("The limit above does not bind tokens that never expire."),
+    )
     jwt_lifetime = DurationField(
         label=_("Its JWTs live for"),
         help_text=_("One minute to 30 days. Who verifies them offline accepts them for so long after an end."),
@@ -106,7 +110,7 @@ class TypeForm(VersionedForm):
     )
     longest_overlap = DurationField(
         label=_("Longest overlap of two secrets"),
-        help_text=_("While it is rotated. 0 to 30 days."),
+        help_text=_("Today a new secret ends the old one at once. This will bind rotation with overlap. 0 to 30 days."),
     )
     accepts_basic = forms.BooleanField(
         label=_("Takes HTTP Basic on the API"),

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_http_methods, require_safe
 
 from apitokens.changing import Stale
@@ -24,18 +24,15 @@ from apitokens.models import ApiToken, Kind, Owner, TokenType
 from apitokens.orders import InvalidField
 from apitokens.pages.places import PageRequest, Place
 from apitokens.pages.rows import KINDS, TokenRow
-from apitokens.pages.words import in_words
+from apitokens.pages.words import OWNERS, in_words
 from apitokens.principals import ConsolePrincipal
+from audit.models import AuditEvent
+from console import differences
 from console.confirming import UNPROCESSABLE
 from console.doors import console_page
 from console.token_type_forms import ExistingForm, TypeForm
 
 CONFLICT = 409
-OWNERS = {
-    Owner.ENVIRONMENT: gettext_lazy("The environment"),
-    Owner.TENANT: gettext_lazy("A tenant"),
-    Owner.USER: gettext_lazy("A person"),
-}
 PURPOSES = {
     (Owner.ENVIRONMENT, Kind.CLIENT_CREDENTIALS): gettext_lazy("Your backend. Elsewhere: application, machine client."),
     (Owner.ENVIRONMENT, Kind.ACCESS_TOKEN): gettext_lazy("Your backend, in scripts. Elsewhere: API key."),
@@ -70,6 +67,8 @@ class CellRow:
     @property
     def lifetime(self) -> str:
         longest, default = self.cell.longest_lifetime, self.cell.default_lifetime
+        if longest is not None and self.cell.may_never_expire:
+            return _("at most %(time)s, or never") % {"time": in_words(longest)}
         if longest is not None:
             return _("at most %(time)s") % {"time": in_words(longest)}
         if default is not None:
@@ -146,22 +145,55 @@ def _reviewed_or_saved(
     at, change = timezone.now(), form.change()
     if not is_confirmed:
         impact = governance.preview(by=principal, token_type=cell, change=change, at=at)
-        if impact.bites:
-            return _review(request, principal, cell, impact, at)
+        endless = _endless(cell, impact, at)
+        if impact.bites or endless:
+            return _review(request, principal, cell, impact, endless, at)
+    existing = request.POST.get("existing") or "leave"
     governance.change(
         by=principal,
         token_type=cell,
         change=change,
         at=at,
-        existing=request.POST.get("existing") or "leave",
+        existing=existing,
         expected=form.cleaned_data["version"],
     )
     messages.success(request, _("The token type was changed."))
+    if said := _done_to_tokens(request, principal, existing, at):
+        messages.success(request, said)
     return redirect(request.place.url("token-types"))
 
 
+def _endless(cell: TokenType, impact: Impact, at: datetime) -> int:
+    """How many tokens a new limit does not touch, because they never expire and still may."""
+    after = impact.after
+    is_new = "longest_lifetime" in impact.changed and after["longest_lifetime"] is not None
+    if not is_new or not after["may_never_expire"]:
+        return 0
+    return ApiToken.objects.filter(token_type=cell, expires_at__isnull=True).count()
+
+
+def _done_to_tokens(request: PageRequest, principal: ConsolePrincipal, existing: str, at: datetime) -> str:
+    """How many were capped or disabled just now, by the record: one event each."""
+    verb = {"cap": "apitoken.edited", "disable": "apitoken.disabled"}.get(existing)
+    if verb is None:
+        return ""
+    done = AuditEvent.objects.filter(
+        environment_id=principal.environment.id, at__gte=at, verb=verb, request_id=request.request_id
+    )
+    count = done.count()
+    if existing == "cap":
+        return ngettext(
+            "%(count)s token now ends within the limit.", "%(count)s tokens now end within the limit.", count
+        ) % {"count": count}
+    return ngettext(
+        "%(count)s token was disabled and stops working now.",
+        "%(count)s tokens were disabled and stop working now.",
+        count,
+    ) % {"count": count}
+
+
 def _review(
-    request: PageRequest, principal: ConsolePrincipal, cell: TokenType, impact: Impact, at: datetime
+    request: PageRequest, principal: ConsolePrincipal, cell: TokenType, impact: Impact, endless: int, at: datetime
 ) -> HttpResponse:
     """What was typed goes along in hidden fields, and is checked again when it comes back."""
     sent = [(name, value) for name, values in request.POST.lists() if name not in NOT_SETTINGS for value in values]
@@ -181,6 +213,8 @@ def _review(
             )
             if listed.count
         ],
+        "changes": differences.in_words(impact.before, impact.after),
+        "endless": endless,
         "over": impact.owners_over_quota,
         "over_count": impact.owners_over_quota_count,
         "existing": ExistingForm() if impact.out_of_policy.count else None,

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
@@ -20,7 +20,7 @@ from accounts.models import User
 from apitokens import access, credentials
 from apitokens.finding import TEXT_MAX, Chosen, among
 from apitokens.governance import bulk
-from apitokens.models import Owner
+from apitokens.models import Kind, Owner
 from apitokens.orders import InvalidField
 from apitokens.pages import tokens as pages
 from apitokens.pages.forms import STATE_WORDS, OfferedChoice
@@ -46,6 +46,13 @@ OWNERS = (
     (Owner.TENANT.value, gettext_lazy("Tenants'")),
     (Owner.USER.value, gettext_lazy("Personal")),
 )
+LONGEST_COUNT = 9
+
+OWNED = {
+    Owner.ENVIRONMENT: gettext_lazy("owned by the environment"),
+    Owner.TENANT: gettext_lazy("owned by tenants"),
+    Owner.USER: gettext_lazy("owned by people"),
+}
 
 
 class FilterForm(forms.Form):
@@ -102,6 +109,25 @@ class FilterForm(forms.Form):
 
     def chosen(self) -> Chosen:
         return Chosen(**self.cleaned_data)
+
+    def in_words(self) -> str:
+        """What is chosen, as a sentence says it; of a form that is valid."""
+        data = self.cleaned_data
+        tenant = Tenant.objects.filter(pk=data["tenant"]).first() if data["tenant"] else None
+        roles = dict(self.fields["role"].choices)  # type: ignore[attr-defined]
+        parts = (
+            (tenant, _("of %s")),
+            (OWNED.get(data["owner"]), "%s"),
+            (KINDS[Kind(data["kind"])] if data["kind"] else "", _("of the kind “%s”")),
+            (data["role"] and roles.get(data["role"], data["role"]), _("with the role %s")),
+            (STATE_WORDS[data["state"]] if data["state"] else "", _("in the state “%s”")),
+            (self.people(), _("made by %s")),
+            (data["parent"], _("made by the token %s")),
+        )
+        said = ", ".join(
+            words % (chosen.name if isinstance(chosen, Tenant) else chosen) for chosen, words in parts if chosen
+        )
+        return _("All tokens %(conditions)s.") % {"conditions": said}
 
     def people(self) -> str:
         """Who made them, in words, if that is among the conditions."""
@@ -178,12 +204,15 @@ def disable_all(request: PageRequest, principal: ConsolePrincipal) -> HttpRespon
                 raise
             status, refused = (CONFLICT if refusal.code == "stale" else UNPROCESSABLE), str(refusal)
     listed = bulk.preview(by=principal, chosen=chosen, at=at)
+    if status == CONFLICT:
+        refused = _others_by_now(int(request.POST["expected"]), listed.count)
     context = {
         "tokens": pages.token_rows(listed.first, request, principal, at),
         "count": listed.count,
         "most": bulk.MOST,
         "more": listed.count - len(listed.first),
         "chosen": chosen.described(),
+        "chosen_words": form.in_words(),
         "refused": refused,
         "back_url": f"{request.place.url('all-tokens')}?{urlencode(chosen.described())}",
     }
@@ -192,15 +221,27 @@ def disable_all(request: PageRequest, principal: ConsolePrincipal) -> HttpRespon
 
 def _disabled(request: PageRequest, principal: ConsolePrincipal, chosen: Chosen) -> HttpResponse:
     shown = request.POST.get("expected", "")
-    if not shown.isdecimal():
+    if not shown.isdecimal() or len(shown) > LONGEST_COUNT:
         raise InvalidField("expected", _("Look at what it would disable first."))
     at = timezone.now()
     count = bulk.disable_all(by=principal, chosen=chosen, at=at, expected=int(shown))
-    messages.success(request, _("%(count)s tokens were disabled and stop working now.") % {"count": count})
+    done = ngettext(
+        "%(count)s token was disabled and stops working now.",
+        "%(count)s tokens were disabled and stop working now.",
+        count,
+    )
+    messages.success(request, done % {"count": count})
     if left := max(int(shown) - count, 0):
-        messages.warning(request, _("%(left)s more are left: do it again.") % {"left": left})
+        more = ngettext("%(left)s more is left: do it again.", "%(left)s more are left: do it again.", left)
+        messages.warning(request, more % {"left": left})
         return redirect(_disable_url(request, chosen))
     return redirect(f"{request.place.url('all-tokens')}?{urlencode(chosen.described())}")
+
+
+def _others_by_now(shown: int, now: int) -> str:
+    seen = ngettext("%(count)s was shown", "%(count)s were shown", shown) % {"count": shown}
+    match = ngettext("%(count)s matches now", "%(count)s match now", now) % {"count": now}
+    return _("%(seen)s, %(match)s. Nothing was disabled: look at them again.") % {"seen": seen, "match": match}
 
 
 def _disable_url(request: PageRequest, chosen: Chosen) -> str:

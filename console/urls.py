@@ -1,6 +1,7 @@
 """`/console/<environment>/…`: each module of views lists its own addresses."""
 
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from console import audit, environments, keys, overview, people, permissions, roles, tenants, token_types, tokens
 
@@ -19,4 +20,7 @@ _in_environment: list = [
     *tokens.urlpatterns,
 ]
 
-urlpatterns = [path("<slug:slug>/", include(_in_environment))]
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="portal:home"), name="home"),
+    path("<slug:slug>/", include(_in_environment)),
+]

@@ -50,15 +50,16 @@ class PermissionMissing(Refusal):
 
 
 class RoleAboveCeiling(Refusal):
-    """A role that the grantor may not hand out: of a higher level than theirs, or holding what they lack."""
+    """A role that the grantor may not hand out: holding what they lack (`missing`), or, if empty, for its level."""
 
     code = "role_above_ceiling"
     field = "roles"
 
-    def __init__(self, role: HeldRole, because: str) -> None:
+    def __init__(self, role: HeldRole, because: str, missing: Collection[str] = ()) -> None:
         super().__init__(f"You can't grant the role {role.name}: {because}")
         self.role = role.key
         self.because = because
+        self.missing = frozenset(missing)
 
 
 class PermissionAboveCeiling(Refusal):
@@ -100,7 +101,8 @@ def check_roles(grantor: Grantor, roles: Iterable[HeldRole], *, strict: bool) ->
     """Every role, not only the first; raises RoleAboveCeiling."""
     for role in roles:
         if because := why_not(grantor, role, strict=strict):
-            raise RoleAboveCeiling(role, because)
+            is_above = why_not(grantor, role, strict=False)
+            raise RoleAboveCeiling(role, because, () if is_above else role.permissions - grantor.permissions)
 
 
 def check_permissions(grantor: Grantor, permissions: Collection[str]) -> None:

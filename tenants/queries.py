@@ -36,6 +36,11 @@ def lock(row: Model) -> None:
     list(type(row)._default_manager.select_for_update(no_key=True).filter(pk=row.pk).values_list("pk"))
 
 
+def is_strict(environment: Environment) -> bool:
+    """Whether the ceiling is strict at this moment; asked under the lock on the environment."""
+    return Environment.objects.values_list("strict_ceiling", flat=True).get(pk=environment.pk)
+
+
 def available_roles(environment: Environment, tenant: Tenant | None) -> QuerySet[Role]:
     """The vendor's roles and the tenant's own; for the environment itself the vendor's alone."""
     scopes = [environment.id] if tenant is None else [environment.id, tenant.id]

@@ -9,7 +9,7 @@ None where they are answered as their owner is. In this order all of them succee
 
 from django.utils import timezone
 
-from apitokens.governance import vendor_members
+from apitokens.governance import invitations, vendor_members
 from apitokens.principals import system
 from tenants.models import Permission, Role
 
@@ -17,6 +17,11 @@ from tenants.models import Permission, Role
 def _invited(world):
     asked = {"email": "somebody@vendor.example", "role": "auditor", "environments": None}
     return vendor_members.invite(by=system(world.production), at=timezone.now(), **asked).invitation
+
+
+def _invited_to_acme(world):
+    asked = {"email": "somebody@acme.example", "roles": ["viewer"], "at": timezone.now()}
+    return invitations.invite(by=system(world.production), tenant=world.acme.tenant, **asked).invitation
 
 
 def _role(world):
@@ -39,6 +44,8 @@ IDS = {
     "member_id": lambda world: str(world.office.people["admin"].id),
     "role_id": lambda world: str(_role(world).id),
     "permission_id": lambda world: str(_permission(world).id),
+    "membership_id": lambda world: str(world.acme.people["member"].id),
+    "tenant_invitation_id": lambda world: str(_invited_to_acme(world).id),
     "invitation_id": lambda world: str(_invited(world).id),
 }
 
@@ -78,6 +85,15 @@ CONSOLE = [
         200,
         "members:create",
     ),
+    (
+        "POST",
+        "tenants/<uuid:tenant_id>/invitations/<uuid:tenant_invitation_id>/revoke/",
+        {},
+        302,
+        "members:delete",
+    ),
+    ("POST", "tenants/<uuid:tenant_id>/members/<uuid:membership_id>/suspend/", {}, 302, "members:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/members/<uuid:membership_id>/reinstate/", {}, 302, "members:create"),
     ("GET", "tenants/<uuid:tenant_id>/suspend/", {}, 200, "tenants:delete"),
     ("POST", "tenants/<uuid:tenant_id>/suspend/", {}, 302, "tenants:delete"),
     ("POST", "tenants/<uuid:tenant_id>/reinstate/", {}, 302, "tenants:create"),

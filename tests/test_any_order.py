@@ -38,7 +38,7 @@ STEPS = 50
 FUZZ_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 # Parts run beside each other, each with a seed of its own.
-PARTS = 2
+PARTS = 10 if FUZZ_EXAMPLES else 2
 # On PostgreSQL, where each step takes longer, fewer: the rules are the same, and its locks have tests of their own.
 EXAMPLES = (FUZZ_EXAMPLES or (200 if connection.vendor == "sqlite" else 20)) // PARTS
 AT_LEAST = 20 if EXAMPLES * PARTS >= 200 else 1

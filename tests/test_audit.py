@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from datetime import timedelta
+from html import unescape
 from uuid import uuid4
 
 import pytest
@@ -12,10 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apitokens.pages import exports
+from apitokens.pages.changes import changes
 from apitokens.pages.records import FAMILIES
-from apitokens.pages.rows import VERBS
+from apitokens.pages.rows import TRIED, VERBS
+from apitokens.pages.targets import Known
 from audit.models import AuditEvent, Person
-from tenants.models import Tenant
+from tenants.models import Invitation, Membership, Role, Tenant
 from tests.cast import bearer, grant
 
 
@@ -106,7 +109,7 @@ def test_the_consoles_record_is_the_whole_environments_and_names_the_tenants(liv
     assert {row["tenant"] for row in rows} == {"", "Acme", "Globex"}
     assert len(rows) == AuditEvent.objects.filter(environment_id=lived.production.id).count()
     text = page.content.decode()
-    assert ("Acme · Made" in text, "Globex · Elsewhere" in text) == (True, True)
+    assert ("Made the token · Elsewhere" in text, " · Globex</span>" in text) == (True, True)
     asked = office.api(role, "GET", "events", environment=lived.production).json()["results"]
     assert [event["id"] for event in asked] == [row["id"] for row in rows]
 
@@ -321,3 +324,158 @@ def test_the_tokens_file_is_narrowed_as_the_list_is(lived, office):
         assert {row["name"] for row in read(office.page("auditor", production, link))} == {name}
     for nonsense in ("tenant=Acme", "state=happy"):
         assert office.page("auditor", production, f"tokens.csv?{nonsense}").status_code == 400
+
+
+MINUS = "\N{MINUS SIGN}"
+
+
+@pytest.fixture
+def told(lived):
+    """Everything that pages say of a change: of tokens, members, invitations, roles and token types."""
+    acme, production = lived.acme, lived.production
+
+    def ask(role, method, path, body=None, status=200):
+        answer = acme.api(role, method, f"{path}?tenant={acme.tenant.id}", body)
+        assert answer.status_code == status, answer.content
+
+    def ask_office(method, path, body):
+        answer = lived.office.api("owner", method, path, body, environment=production)
+        assert answer.status_code == 200, answer.content
+
+    gone = acme.issue("admin", name="Gone")
+    lived.gone = f"Gone …{gone.plaintext[-4:]}"
+    ask("owner", "POST", f"tokens/{gone.token.token_id}/disable")
+    ask("owner", "DELETE", f"tokens/{gone.token.token_id}", status=204)
+    mo, olga = acme.people["member"], acme.people["owner"]
+    ask("owner", "PATCH", f"members/{mo.id}", {"roles": ["viewer"]})
+    ask("owner", "POST", f"members/{mo.id}/suspend")
+    ask("admin", "POST", f"members/{olga.id}/suspend", status=403)
+    ask("owner", "POST", "invitations", {"email": "new@example.com", "roles": ["admin"]}, status=201)
+    ask("owner", "DELETE", f"invitations/{Invitation.objects.get().id}", status=204)
+    ask_office(
+        "PATCH",
+        "token-types/tenant/client_credentials",
+        {"longest_lifetime": 864000, "default_lifetime": 864000, "quota": 7},
+    )
+    viewer = Role.objects.get(environment=production, tenant=None, key="viewer")
+    body = {"level": viewer.level + 1, "permissions": ["reports:write"], "name": "Looker"}
+    ask_office("PATCH", f"roles/{viewer.id}", body)
+    lived.viewer_level = viewer.level
+    return lived
+
+
+def test_page_and_file_say_what_was_done_to_whom(told):
+    acme = told.acme
+    mo, olga = (str(acme.people[role].user) for role in ("member", "owner"))
+    expected = [
+        ("apitoken.disabled", "done", "Disabled the token", "Stopped"),
+        ("apitoken.disabled", "done", "Disabled the token", told.gone),
+        ("apitoken.deleted", "done", "Deleted the token", told.gone),
+        ("membership.roles_changed", "done", "Changed a member's roles", mo),
+        ("membership.suspended", "done", "Suspended a member", mo),
+        ("membership.suspended", "refused", "Tried to suspend a member", olga),
+        ("invitation.sent", "done", "Invited somebody", "to Admin"),
+        ("invitation.revoked", "done", "Revoked an invitation", "to Admin"),
+        ("apitoken.issued", "refused", "Tried to make a token", "New"),
+    ]
+    page = unescape(portal(acme, "admin", "audit/?page_size=100").content.decode())
+    rows = read(portal(acme, "admin", "audit.csv"))
+    found = {(row["verb"], row["outcome"], row["what"], row["target"]) for row in rows}
+    assert set(expected) <= found
+    for _verb, _outcome, what, target in expected:
+        assert f"{what} · {target}" in page
+    assert "new@example.com" not in page
+    assert f"{acme.people['admin'].user} · role above ceiling · 127.0.0.1" in page
+
+
+def test_a_change_is_told_field_by_field(told):
+    rows = read(told.office.page("auditor", told.production, "audit.csv"))
+    found = {(row["verb"], row["target"]): row["changes"] for row in rows if row["outcome"] == "done"}
+    page = unescape(told.office.page("auditor", told.production, "audit/?page_size=100").content.decode())
+    level = told.viewer_level
+    roles = found["membership.roles_changed", str(told.acme.people["member"].user)]
+    assert roles == f"Roles + Looker {MINUS} Member"
+    role = found["role.edited", "Looker"].split("; ")
+    assert role[:2] == [f"Level {level} → {level + 1}", "Name Viewer → Looker"]
+    assert role[2].startswith(f"Permissions + reports:write {MINUS} ")
+    limits = found["token_type.changed", "A tenant: Client credentials"].split("; ")
+    assert "Longest lifetime no limit → 10 days" in limits
+    assert "How many an owner may hold" in " ".join(limits)
+    assert found["membership.suspended", str(told.acme.people["member"].user)] == ""
+    for line in (roles, *role, *limits):
+        assert f"<li>{line}</li>" in page
+
+
+def test_a_long_change_is_told_in_short():
+    keys = [f"reports:{number}" for number in range(300)]
+    event = AuditEvent(
+        verb="role.edited",
+        target_kind="role",
+        before={"name": "A" * 500, "permissions": [], **{f"field_{number}": 0 for number in range(50)}},
+        after={"name": "B" * 500, "permissions": keys, **{f"field_{number}": 1 for number in range(50)}},
+    )
+    lines = changes(event, Known(people={}))
+    assert (len(lines), lines[-1]) == (13, "and 40 more")
+    event.before, event.after = ({"permissions": each} for each in ([], keys))
+    assert changes(event, Known(people={})) == [f"Permissions + {', '.join(keys[:6])} and 294 more"]
+
+
+def test_what_was_refused_is_told_as_an_attempt():
+    """What the system does alone, and what reports itself, is not tried."""
+    never = {
+        "access.denied", "admin.changed", "apitoken.permission_deleted", "apitoken.role_deleted",
+        "apitoken.secret_in_address", "environment.erased", "invitation.replaced", "invitation.withdrawn",
+        "membership.created", "membership.resumed", "tenant.erased", "user.erased", "vendor_invitation.replaced",
+        "vendor_membership.created", "vendor_membership.resumed",
+    }  # fmt: skip
+    assert set(VERBS) - set(TRIED) == never
+    assert set(TRIED) <= set(VERBS)
+
+
+def test_names_of_targets_take_as_many_queries_for_many_events_as_for_few(told):
+    """Also where the names have to be looked for: of tokens that are there or gone, of people and of roles."""
+    browser, address = told.acme.browser("admin"), f"/t/{told.acme.tenant.slug}/audit/"
+
+    def count():
+        browser.get(address)
+        with CaptureQueriesContext(connection) as queries:
+            page = browser.get(address, {"page_size": 100})
+        return page.content.decode().count("data-audit-id"), len(queries)
+
+    few, queries = count()
+    for number in range(5):
+        acme = told.acme
+        token = acme.issue("owner", name=f"Another {number}").token
+        for act in ("disable", "enable"):
+            assert acme.api("owner", "POST", f"tokens/{token.token_id}/{act}").status_code == 200
+        if number % 2:
+            assert acme.api("owner", "DELETE", f"tokens/{token.token_id}").status_code == 204
+        for act in ("reinstate", "suspend"):
+            path = f"members/{acme.people['member'].id}/{act}?tenant={acme.tenant.id}"
+            assert acme.api("owner", "POST", path).status_code == 200
+    many, again = count()
+    assert (many >= few + 27, again) == (True, queries)
+
+
+def test_a_token_whose_owner_has_left_says_so_and_when_it_goes(lived):
+    acme, office = lived.acme, lived.office
+    token, mo = acme.issue("member", name="Mine", owner="user").token, acme.people["member"]
+    path = f"tokens/{token.token_id}/"
+    assert "Owner has left" not in office.page("admin", lived.production, path).content.decode()
+    left = timezone.now().replace(microsecond=0)
+    Membership.objects.filter(pk=mo.pk).update(suspended_at=left)
+    assert "Owner suspended" in office.page("admin", lived.production, path).content.decode()
+    Membership.objects.filter(pk=mo.pk).update(ended_at=left)
+    page = office.page("admin", lived.production, path).content.decode()
+    assert ("Owner has left" in page, "Its owner has left." in page, "Owner suspended" in page) == (True, True, False)
+    assert f"{left + timedelta(days=7):%-d %b %Y, %H:%M} UTC" in page
+
+
+def test_a_token_without_a_secret_is_not_called_active(lived):
+    acme = lived.acme
+    lived.disabled.secrets.all().delete()
+    lived.token.token.secrets.all().delete()
+    page = portal(acme, "admin", f"tokens/{lived.token.token.token_id}/").content.decode()
+    assert ("No secret yet" in page, "Active" in page) == (True, False)
+    assert portal(acme, "admin", "tokens/").content.decode().count("No secret yet") == 1
+    assert "No secret yet" not in portal(acme, "admin", f"tokens/{lived.disabled.token_id}/").content.decode()

@@ -12,13 +12,14 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from apitokens.models import TokenType
 from audit.models import AuditEvent
-from tenants.models import Permission, VendorMembershipEnvironment
+from tenants.models import Environment, Permission, VendorMembershipEnvironment
 from tests.cast import HIDDEN, bearer, everything_stored, make_environment, make_office
 from tests.doors import CONSOLE, ENVIRONMENT_API, IDS, OF_THE_VENDOR, OWN_LISTS, console_routes
-from tests.factories import VendorFactory, VendorMembershipFactory
+from tests.factories import RoleFactory, VendorFactory, VendorMembershipFactory
 from tests.test_doors import VERBS, _answer, routes
 
 # What a refusal may leave: its event, the name behind it, and in which environment the browser is.
@@ -87,7 +88,7 @@ def csrf_of(browser):
 
 
 def test_every_address_of_the_console_is_walked():
-    assert {route for route in routes() if route.startswith("console/")} == console_routes()
+    assert {route for route in routes() if route.startswith("console/<slug:slug>/")} == console_routes()
 
 
 @pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.__name__)
@@ -268,6 +269,80 @@ def test_in_the_api_an_auditor_reads_everything_and_changes_nothing(doors):
             assert answer.json()["permission"] == permission, (verb, route)
             assert AuditEvent.objects.count() > told, (verb, route)
     assert everything_stored(but=TRACES) == before
+
+
+# What is left to do in an environment that is deleted, or is not done in it at all.
+EVEN_IF_DELETED = {
+    "settings/restore/", "settings/delete/", "settings/environments/new/",
+    "environments", "environments/<slug:slug>/restore",
+}  # fmt: skip
+
+
+def test_in_an_environment_that_waits_to_be_erased_nothing_is_made_or_changed(doors):
+    """By whatever door; restoring it is all that is left to do."""
+    browser = doors.office.browser("owner")
+    headers = csrf_of(browser)
+    Environment.objects.filter(pk=doors.production.pk).update(deleted_at=timezone.now())
+    before = everything_stored(but=("django_session",))
+    for verb, route, fields, _, permission in CONSOLE:
+        if verb == "POST" and permission and route not in EVEN_IF_DELETED:
+            path = fill(route, doors.ids)
+            answer = doors.office.post("owner", doors.production, path, browser, **filled(fields, doors.ids))
+            assert answer.status_code in (409, 422), (route, answer.status_code)
+            assert "Production is deleted. Restore it first" in answer.content.decode(), route
+    for verb, route, body, _, permission in ENVIRONMENT_API:
+        if verb != "GET" and permission and route not in EVEN_IF_DELETED:
+            slug = None if in_address(route) else doors.production.slug
+            answer = call(browser, headers, verb, route, body, doors.ids, slug)
+            code = "already_so" if (verb, route) == ("DELETE", "environments/<slug:slug>") else "deleted"
+            assert (answer.status_code, answer.json()["code"]) == (409, code), (verb, route, answer.content)
+    assert everything_stored(but=("django_session",)) == before
+    assert call(browser, headers, "POST", "environments/<slug:slug>/restore", None, doors.ids).status_code == 200
+
+
+def test_in_a_tenant_that_waits_to_be_erased_nothing_is_made_or_changed(doors):
+    """The vendor's people still reach its tokens and roles."""
+    browser = doors.office.browser("owner")
+    headers = csrf_of(browser)
+    token = doors.acme.issue("admin", name="Nightly").token.token_id
+    own = RoleFactory(environment=doors.production, tenant=doors.acme.tenant, key="own:x", name="X", level=1)
+    ids = {**doors.ids, "token_id": token, "role_id": str(own.id)}
+    type(doors.acme.tenant).objects.filter(pk=doors.acme.tenant.pk).update(deleted_at=timezone.now())
+    before = everything_stored(but=("django_session",))
+    for route, fields in (
+        ("tokens/<str:token_id>/disable/", {}),
+        ("tokens/<str:token_id>/delete/", {}),
+        ("roles/<uuid:role_id>/edit/", {"name": "Y", "level": "2"}),
+        ("roles/<uuid:role_id>/delete/", {}),
+        ("tenants/<uuid:tenant_id>/invite/", {"email": "new@acme.example", "roles": "admin"}),
+        ("tenants/<uuid:tenant_id>/edit/", {"name": "Other"}),
+        ("tenants/<uuid:tenant_id>/suspend/", {}),
+        ("tenants/<uuid:tenant_id>/reinstate/", {}),
+    ):
+        answer = doors.office.post("owner", doors.production, fill(route, ids), browser, **fields)
+        assert answer.status_code in (409, 422), (route, answer.status_code)
+        assert "Acme is deleted. Restore it first" in answer.content.decode(), route
+    assert everything_stored(but=("django_session",)) == before
+    assert (
+        call(browser, headers, "POST", "tenants/<uuid:tenant_id>/restore", None, ids, doors.production.slug).status_code
+        == 200
+    )
+
+
+def test_what_the_console_refuses_says_whom_to_ask_and_leads_back(world, office):
+    production, staging = world.production, world.staging
+    page = office.page("auditor", production, "tenants/new/").content.decode()
+    assert "An owner of the vendor can give you a role that may." in page
+    assert f'href="{office.url(production, "tenants/")}">' in page
+    assert "An owner of the vendor can let you in." in office.page("admin", production, "no-such/").content.decode()
+    browser = office.browser("owner")
+    hidden = office.hidden(browser, production, "tenants/new/")
+    browser.get(office.url(staging))
+    switched = browser.post(office.url(production, "tenants/new/"), hidden)
+    page = switched.content.decode()
+    assert switched.status_code == 409
+    assert "<title>This can&#x27;t be done now" in page
+    assert re.search(rf'href="{office.url(production, "tenants/")}">.*?Open it in {production.name}</a>', page, re.S)
 
 
 def test_who_works_for_one_environment_alone_goes_straight_to_it(world):

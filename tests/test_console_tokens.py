@@ -298,6 +298,7 @@ def test_all_of_a_tenant_are_disabled_after_a_look_at_them(vendors, world, many,
     assert f"all-tokens/disable/?{query}" in listed
     page = vendors.get(f"all-tokens/disable/?{query}", browser=browser).content.decode()
     assert "Disable 2 tokens?" in page
+    assert "All tokens of Acme." in page
     assert "Nightly export" in page
     assert "Nightly import" not in page
     assert not ApiToken.objects.filter(disabled_at__isnull=False).exists()
@@ -318,7 +319,23 @@ def test_who_was_shown_others_is_asked_again(vendors, world, many):
     answer = browser.post(vendors.office.url(vendors.environment, "all-tokens/disable/"), fields)
     assert answer.status_code == 409
     assert "Disable 3 tokens?" in answer.content.decode()
+    assert "2 were shown, 3 match now." in answer.content.decode()
     assert not ApiToken.objects.filter(disabled_at__isnull=False).exists()
+
+
+def test_what_is_disabled_is_said_in_words_and_one_token_is_one(vendors, world, many):
+    acme = world.acme
+    acme.issue("owner", name="Reader", roles=["owner"])
+    query = f"tenant={acme.tenant.id}&role=owner"
+    browser = vendors.office.browser("admin")
+    page = vendors.get(f"all-tokens/disable/?{query}", browser=browser).content.decode()
+    assert "All tokens of Acme, with the role Owner." in page
+    assert "Disable 1 token?" in page
+    assert vendors.post(f"all-tokens/disable/?{query}", browser=browser).status_code == 302
+    assert "1 token was disabled and stops working now." in vendors.get(browser=browser, path="").content.decode()
+    nothing = vendors.get(f"all-tokens/disable/?{query}", browser=browser).content.decode()
+    assert "Nothing to disable" in nothing
+    assert '<form method="post"' not in nothing.split("<main", 1)[1]
 
 
 def test_nobody_disables_everything_by_an_empty_filter(vendors, many):
@@ -434,8 +451,13 @@ def test_a_change_that_bites_is_shown_before_it_is_made(vendors, world, existing
     again = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
     back = browser.post(url, {**again, "step": "edit"}).content.decode()
     assert 'name="longest_lifetime_0" value="30"' in back
+    assert re.search(r"Longest lifetime</dt>\s*<dd>no limit → 30 days</dd>", page)
     confirmed = browser.post(url, {**again, "step": "confirm", "existing": existing})
     assert confirmed.status_code == 302, confirmed.content.decode()
+    after = browser.get(confirmed.headers["Location"]).content.decode()
+    assert "at most 30 days, or never" in after
+    assert ("1 token now ends within the limit." in after) == (existing == "cap")
+    assert ("1 token was disabled and stops working now." in after) == (existing == "disable")
     was, token = token, ApiToken.objects.get(pk=token.pk)
     row = TokenType.objects.get(environment=vendors.environment, owner="tenant", kind="access_token")
     assert row.longest_lifetime == 30 * DAY
@@ -443,6 +465,17 @@ def test_a_change_that_bites_is_shown_before_it_is_made(vendors, world, existing
         existing == "cap",
         existing == "disable",
     )
+
+
+def test_of_tokens_that_never_expire_the_review_says_that_a_limit_leaves_them(vendors, world):
+    token = world.acme.issue("admin", name="Nightly export").token
+    ApiToken.objects.filter(pk=token.pk).update(expires_at=None)
+    browser, url = vendors.office.browser("admin"), vendors.office.url(vendors.environment, TYPE)
+    fields = settings(browser, vendors.office, vendors.environment, TYPE)
+    limits = {"longest_lifetime_0": "90", "longest_lifetime_1": str(DAY)}
+    page = browser.post(url, {**fields, **limits}).content.decode()
+    assert "1 token never expires. The new limit does not touch it." in page
+    assert "The limit above does not bind tokens that never expire." in browser.get(url).content.decode()
 
 
 def test_a_review_of_what_somebody_has_changed_since_is_not_carried_out(vendors, world):

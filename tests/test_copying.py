@@ -21,7 +21,7 @@ def changed(world):
     """Staging has gone on: something new, something changed, something that production alone has."""
     staging, production = world.staging, world.production
     Permission.objects.create(environment=staging, key="invoices:read", description="Read invoices")
-    Permission.objects.filter(environment=staging, key="reports:read").update(is_safe_in_public=True)
+    Permission.objects.filter(environment=staging, key="reports:read").update(for_personal_tokens=False)
     Permission.objects.create(environment=production, key="legacy:use")
     viewer = Role.objects.get(environment=staging, tenant=None, key="viewer")
     hold(viewer, ["invoices:read"])
@@ -229,7 +229,7 @@ def test_nothing_is_copied_from_or_to_a_deleted_environment(changed, which):
     row = changed.staging if which == "source" else changed.production
     changed.office.api("owner", "DELETE", f"environments/{row.slug}", {"name": row.name})
     assert event("environment.deleted").target_id == row.id
-    assert copy(changed).status_code == (400 if which == "source" else 404)
+    assert copy(changed).status_code == (400 if which == "source" else 409)
 
 
 def test_an_environment_is_not_copied_to_itself(changed):

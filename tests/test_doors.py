@@ -26,6 +26,7 @@ NEW = {"name": "New", "kind": "access_token", "roles": ["viewer"]}
 INVITED = {"email": "new@example.com", "roles": ["viewer"]}
 # verb, address, body, what its owner is answered. In this order they all succeed on one token.
 PAGES = [
+    ("GET", "t/<slug:slug>/", {}, 302),
     ("GET", "t/<slug:slug>/tokens/", {}, 200),
     ("GET", "t/<slug:slug>/tokens/new/", {}, 200),
     ("POST", "t/<slug:slug>/tokens/new/", {**NEW, "owner": "tenant"}, 200),
@@ -107,7 +108,7 @@ API = [
     ("HEAD", "api/v1/events", None, 200),
 ]
 # About whoever asks, and no id of anybody's in the address.
-OWN = {"", "api/v1/token/self", "accounts/password/change/", "accounts/logout/"}
+OWN = {"", "console/", "api/v1/token/self", "accounts/password/change/", "accounts/logout/"}
 PUBLIC = {
     "accounts/login/", "accounts/inactive/", "accounts/password/reset/", "accounts/password/reset/done/",
     "accounts/password/reset/key/<uidb36>-<key>/", "accounts/password/reset/key/done/", "oauth2/token",

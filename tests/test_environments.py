@@ -87,6 +87,7 @@ BAD = [
     pytest.param({"slug": "Not a slug"}, 400, "slug", id="slug-is-none"),
     pytest.param({"slug": "<taken>"}, 409, "slug", id="slug-taken"),
     pytest.param({"slug": "gone"}, 409, "slug", id="slug-once-taken"),
+    pytest.param({"slug": "x"}, 400, "slug", id="slug-that-makes-no-prefix"),
     pytest.param({"token_prefix": "<taken>"}, 409, "token_prefix", id="prefix-taken"),
     pytest.param({"token_prefix": "No"}, 400, "token_prefix", id="prefix-is-none"),
     pytest.param({"audience": "/relative"}, 400, "audience", id="audience-is-relative"),
@@ -99,6 +100,9 @@ BAD = [
 @pytest.mark.parametrize(("change", "status", "field"), BAD)
 def test_a_new_environment_that_makes_no_sense_is_refused_at_its_field(world, office, change, status, field):
     TakenSlug.objects.create(kind="environment", slug="gone")
+    # As it is born without a prefix: whoever takes its slug would take its prefix too.
+    world.staging.token_prefix = world.staging.slug.replace("-", "_")
+    world.staging.save(update_fields=["token_prefix"])
     taken = {"slug": world.staging.slug, "token_prefix": world.staging.token_prefix}
     change = {name: taken[name] if value == "<taken>" else value for name, value in change.items()}
     before = everything_stored(but=TRACES)

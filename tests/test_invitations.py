@@ -12,8 +12,11 @@ from django.utils import timezone
 
 from accounts.models import User
 from apitokens.governance import invitations, offers
+from apitokens.principals import ConsolePrincipal
 from apitokens.setup import give_role
-from audit.models import AuditEvent
+from audit.actors import Actor
+from audit.models import ActorKind, AuditEvent
+from audit.services import Refusal
 from config.logs import formatter
 from tenants.models import Environment, Invitation, Membership, Role, Tenant
 from tests.cast import bearer, everything_stored
@@ -165,6 +168,7 @@ def test_a_revoked_link_is_like_one_that_never_was(acme):
     answers = [Client().get(address) for address in (link, f"/invitations/{'x' * 43}/")]
     assert [answer.status_code for answer in answers] == [404, 404]
     assert answers[0].content == answers[1].content
+    assert "a newer mail may have replaced it" in answers[0].content.decode()
 
 
 # Accepting.
@@ -295,6 +299,32 @@ def test_nobody_joins_what_is_suspended_or_deleted(acme, close):
         CLOSED[close](acme, timezone.now())
     assert join(link).status_code == (302 if close is None else 409)
     assert User.objects.filter(email=NEW).exists() == (close is None)
+
+
+@pytest.mark.parametrize(
+    ("close", "code", "text"),
+    [
+        ("tenant-suspended", "tenant_closed", "Nobody can join Acme while it or its environment is suspended."),
+        ("tenant-deleted", "deleted", "Acme is deleted. Restore it first"),
+        ("environment-suspended", "tenant_closed", "Nobody can join Acme while it or its environment is suspended."),
+        ("environment-deleted", "deleted", "Production is deleted. Restore it first"),
+    ],
+)
+def test_whoever_invites_into_what_is_closed_is_told_so_themselves(world, acme, close, code, text):
+    tenant = Tenant.objects.select_related("environment").get(pk=acme.tenant.pk)
+    CLOSED[close](acme, timezone.now())
+    member = world.office.people["owner"]
+    by = ConsolePrincipal(
+        actor=Actor(kind=ActorKind.USER, id=member.user_id, label=str(member.user)),
+        environment=acme.environment,
+        tenant=tenant,
+        permissions=frozenset(),
+        vendor_membership=member,
+    )
+    with pytest.raises(Refusal) as refused:
+        invitations.invite(by=by, tenant=tenant, email=NEW, roles=["viewer"], at=timezone.now())
+    assert refused.value.code == code
+    assert str(refused.value).startswith(text)
 
 
 def _demote(house):

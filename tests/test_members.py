@@ -15,7 +15,7 @@ from apitokens.governance import members
 from apitokens.models import ApiToken
 from apitokens.setup import give_role, hold
 from audit.models import AuditEvent
-from tenants.models import Membership, Role
+from tenants.models import Membership, Permission, Role, Tenant
 from tests.cast import bearer, everything_stored
 from tests.factories import MembershipFactory
 from tests.test_races import Call, held, ready, wait_for_blocked
@@ -76,6 +76,36 @@ def test_whoever_may_manage_members_acts_on_those_up_to_their_own_level(acme, ow
         assert answer.status_code == status, answer.content
     whom.refresh_from_db()
     assert (members.snapshot(whom) != before) == (answer.status_code < 300 and (act, target) != ("demote", "viewer"))
+
+
+@pytest.mark.parametrize(
+    ("method", "act", "body", "status"), [*ACTS.values(), pytest.param("POST", "/reinstate", None, 200, id="reinstate")]
+)
+def test_who_holds_what_their_manager_lacks_can_be_stopped_and_not_changed_by_them(acme, method, act, body, status):
+    """The strict ceiling is about granting: a vendor who gives members more than owners keeps no owner from acting."""
+    Permission.objects.create(environment=acme.environment, key="lab:enter")
+    hold(acme.role("member"), ["lab:enter"])
+    whom = another(acme, "member")
+    if act == "/reinstate":
+        assert ask(acme, "owner", "POST", whom, "/suspend").status_code == 200
+    answer = ask(acme, "owner", method, whom, act, body)
+    if act == "/suspend" or method == "DELETE":
+        assert answer.status_code == status, answer.content
+    else:
+        assert (answer.status_code, answer.json()["detail"]) == (
+            403,
+            "You can't decide about this person's roles. They have the role Member: "
+            "it holds permissions that you lack: lab:enter.",
+        )
+
+
+def test_the_page_of_who_holds_more_offers_to_stop_them_and_says_why_no_more(acme):
+    Permission.objects.create(environment=acme.environment, key="lab:enter")
+    hold(acme.role("member"), ["lab:enter"])
+    page = Desk(acme, "owner").open("member").content.decode()
+    assert "it holds permissions that you lack: lab:enter." in page
+    assert "/suspend/" in page
+    assert "/remove/" in page
 
 
 @pytest.mark.parametrize(
@@ -576,7 +606,48 @@ def test_a_member_leaves_on_a_page_that_says_what_stops(acme):
 def test_the_last_owner_is_told_on_the_page_why_they_have_to_stay(acme):
     browser = acme.browser("owner")
     page = browser.get(f"/t/{acme.tenant.slug}/leave/").content.decode()
+    assert "You can't leave yet" in page
+    assert '<form method="post"' not in page.split("<main", 1)[1]
     csrf = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
     answer = browser.post(f"/t/{acme.tenant.slug}/leave/", {"csrfmiddlewaretoken": csrf})
     assert answer.status_code == 422
     assert "Give somebody else as high a role first." in answer.content.decode()
+
+
+def test_the_last_keeper_is_not_offered_to_be_removed(acme):
+    desk = Desk(acme, "admin")
+    page = desk.open("owner", "remove/").content.decode()
+    assert "They can't be removed yet" in page
+    assert '<form method="post"' not in page.split("<main", 1)[1]
+    give_role(acme.people["admin"], acme.role("owner"))
+    assert '<form method="post"' in desk.open("owner", "remove/").content.decode().split("<main", 1)[1]
+
+
+def test_the_start_page_names_what_somebody_is_suspended_in(acme, globex):
+    Membership.objects.filter(pk=acme.people["viewer"].pk).update(suspended_at=timezone.now())
+    page = acme.browser("viewer").get("/").content.decode()
+    assert "You are suspended there. Ask an administrator of Acme." in page
+    assert "You belong to no tenant yet" not in page
+    Tenant.objects.filter(pk=globex.tenant.pk).update(suspended_at=timezone.now())
+    page = globex.browser("viewer").get("/").content.decode()
+    assert "It is suspended as a whole. Ask an administrator of Globex." in page
+
+
+def test_a_tenants_bare_address_leads_to_its_tokens(acme):
+    assert acme.browser("viewer").get(f"/t/{acme.tenant.slug}/").headers["Location"] == acme.url()
+    assert acme.browser("viewer").get("/console/").headers["Location"] == "/"
+
+
+def test_what_was_refused_has_a_way_back(acme):
+    """To where one came from, if that is a page of ours, and else to the nearest one above."""
+    browser, host = acme.browser("viewer"), "http://testserver"
+    members_url = f"/t/{acme.tenant.slug}/members/"
+    for came, back in (
+        (f"{host}{acme.url()}?owner=user", f"{acme.url()}?owner=user"),
+        ("http://elsewhere.example/x/", f"/t/{acme.tenant.slug}/"),
+        (f"{host}//evil.example/", f"/t/{acme.tenant.slug}/"),
+        (f"{host}{members_url}", f"/t/{acme.tenant.slug}/"),
+    ):
+        answer = browser.get(members_url, headers={"Referer": came})
+        assert answer.status_code == 403
+        assert f'class="button button-primary" href="{back}"' in answer.content.decode(), came

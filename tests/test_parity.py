@@ -65,6 +65,15 @@ TWINS = {
     "console/tenants/<uuid:tenant_id>/edit/": ["PATCH tenants/<uuid:tenant_id>"],
     "console/tenants/<uuid:tenant_id>/delete/": ["DELETE tenants/<uuid:tenant_id>"],
     "console/tenants/<uuid:tenant_id>/invite/": ["POST invitations"],
+    "console/tenants/<uuid:tenant_id>/invitations/<uuid:tenant_invitation_id>/revoke/": [
+        "DELETE invitations/<uuid:invitation_id>",
+    ],
+    **{
+        f"console/tenants/<uuid:tenant_id>/members/<uuid:membership_id>/{verb}/": [
+            f"POST members/<uuid:member_id>/{verb}",
+        ]
+        for verb in ("suspend", "reinstate")
+    },
     **{
         f"console/tenants/<uuid:tenant_id>/{verb}/": [f"POST tenants/<uuid:tenant_id>/{verb}"]
         for verb in ("suspend", "reinstate", "restore")
@@ -96,7 +105,7 @@ OF_PEOPLE = {
     },
 }  # fmt: skip
 # A person's own affair: a choice of doors, a secret link, one's own seat.
-NO_TWIN = {"", "invitations/<str:key>/", "t/leave/"}
+NO_TWIN = {"", "invitations/<str:key>/", "t/", "t/leave/"}
 REFUSALS_OF_DOORS = {401, 403, 405}
 
 

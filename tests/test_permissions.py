@@ -39,7 +39,6 @@ def test_a_permission_is_made_and_answered_whole(world, call):
         "for_environment_tokens": True,
         "for_tenant_tokens": True,
         "for_personal_tokens": False,
-        "is_safe_in_public": False,
     }
     assert answer["Location"] == f"/api/v1/permissions/{made.id}"
     read = call("GET", f"/{made.id}", person="auditor")
@@ -53,7 +52,6 @@ def test_a_permission_is_made_and_answered_whole(world, call):
         "for_environment_tokens": True,
         "for_tenant_tokens": True,
         "for_personal_tokens": False,
-        "is_safe_in_public": False,
     }
 
 
@@ -70,7 +68,12 @@ def test_a_permission_is_made_and_answered_whole(world, call):
         pytest.param({"key": "a" * 128}, 201, None, id="longest"),
         pytest.param({"key": "Reports:Read"}, 201, None, id="another-case-is-another"),
         pytest.param({"key": "x", "description": "a\nb"}, 400, "description", id="lines"),
+        pytest.param({"key": "apitokens:shred"}, 400, "key", id="of-a-built-in-family"),
+        pytest.param({"key": "environment-tokens:x"}, 400, "key", id="of-another-built-in-family"),
+        pytest.param({"key": "apitokens"}, 400, "key", id="a-built-in-family-alone"),
+        pytest.param({"key": "apitokens-own:read"}, 201, None, id="that-only-looks-built-in"),
         pytest.param({"key": "x", "is_built_in": True}, 400, "is_built_in", id="unknown-field"),
+        pytest.param({"key": "x", "is_safe_in_public": True}, 400, "is_safe_in_public", id="nothing-reads-it-yet"),
     ],
 )
 def test_a_key_is_a_scope_token_and_unique(call, body, status, field):
@@ -96,7 +99,7 @@ def test_a_tenants_people_see_what_can_be_given_and_change_nothing(acme, globex,
     assert acme.api("owner", "PATCH", path, {"description": "x"}).status_code == 404
 
 
-@pytest.mark.parametrize("body", [{"description": "Mine"}, {"for_tenant_tokens": False}, {"is_safe_in_public": True}])
+@pytest.mark.parametrize("body", [{"description": "Mine"}, {"for_tenant_tokens": False}])
 def test_a_built_in_one_is_what_it_is(world, call, body):
     built_in = Permission.objects.get(environment=world.production, key="members:read")
     before = everything_stored(but=(*SIGN_IN, "audit_auditevent", "audit_person"))

@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from uuid import uuid4
 
 import pytest
 
@@ -50,6 +51,26 @@ def test_a_tenants_admin_makes_a_role_of_what_they_have(acme):
     assert (role.key, role.level, keys(role)) == ("own:clerk", 12, {"reports:read"})
 
 
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        pytest.param({"level": "31", "permissions": ["reports:read"]}, "level", id="above"),
+        pytest.param({"level": "3", "permissions": ["billing:manage"]}, "permissions", id="not-held"),
+        pytest.param({"level": "3", "built_in": ["audit:read"]}, "built_in", id="built-in-not-held"),
+        pytest.param({"level": "3", "name": "会計", "permissions": ["reports:read"]}, "key", id="no-key-from-it"),
+    ],
+)
+def test_a_role_that_is_refused_is_so_at_the_field_that_is_to_blame(acme, sent, field):
+    acme.role("admin").role_permissions.filter(permission__key="audit:read").delete()
+    browser = acme.browser("admin")
+    form = {**fields(browser.get(url(acme, "new/")).content.decode()), "name": "Clerk"}
+    answer = browser.post(url(acme, "new/"), {**form, **sent})
+    assert answer.status_code == 422
+    assert list(answer.context["form"].errors) == [field]
+    if field == "key":
+        assert "Give it a key: none can be made from this name." in answer.content.decode()
+
+
 def test_an_edit_that_takes_from_a_token_is_shown_first_and_saved_from_there(acme, clerk):
     token = acme.issue("admin", name="Nightly", roles=["own:clerk"]).token
     browser, path = acme.browser("admin"), url(acme, f"{clerk.id}/edit/")
@@ -96,7 +117,10 @@ def test_a_role_in_use_is_deleted_after_saying_what_takes_its_place(acme, clerk)
     assert "It is in use by 1 member, 1 token." in page
     form = fields(page)
     assert browser.post(path, form).status_code == 422
-    assert browser.post(path, {**form, "instead": "nonsense"}).status_code == 404
+    for bogus in ("nonsense", str(uuid4())):
+        unknown = browser.post(path, {**form, "instead": bogus})
+        assert unknown.status_code == 422
+        assert "This role is not there any more: choose another one." in unknown.content.decode()
     review = browser.post(path, {**form, "instead": "none"})
     assert "Stops working" in review.content.decode()
     assert browser.post(path, {**fields(review.content.decode()), "step": "save"}).status_code == 302
@@ -149,7 +173,7 @@ def test_the_matrix_shows_what_is_and_sent_as_it_is_changes_nothing(world, matri
         assert form[f"l{number}"] == [str(role.level)]
     answer = browser.post(path, form)
     assert answer.status_code == 422
-    assert "Name the roles that shall change." in answer.content.decode()
+    assert "Nothing was changed: tick or untick something first." in answer.content.decode()
 
 
 def test_many_are_changed_at_once_after_a_review(world, acme, matrix):
@@ -165,6 +189,9 @@ def test_many_are_changed_at_once_after_a_review(world, acme, matrix):
     assert "1 token would lose permissions" in review
     assert "Nightly" in review
     assert "Viewer gets <code>reports:write</code>" in review
+    assert "Acme ·" in review
+    assert "acme-production" not in review.split("</h1>")[1]
+    assert "JWTs issued before still carry the old permissions until they expire." in review
     assert "reports:write" not in keys(acme.role("viewer"))
     assert browser.post(path, {**fields(review), "step": "save"}).status_code == 302
     assert "reports:write" in keys(acme.role("viewer"))
@@ -194,13 +221,39 @@ def test_another_roles_edit_meanwhile_is_not_undone_by_who_did_not_touch_it(worl
     assert (acme.role("viewer").level, acme.role("admin").level) == (14, 33)
 
 
+@pytest.mark.parametrize("gone", ["role", "permission"])
+def test_what_was_deleted_meanwhile_takes_no_other_tick_with_it(world, acme, matrix, gone):
+    browser, path, form, shown, roles = matrix
+    write = str(shown.index("reports:write"))
+    form[f"p{roles['viewer']}"].append(write)
+    form[f"p{roles['admin']}"].remove(write)
+    if gone == "role":
+        acme.people["member"].membership_roles.all().delete()
+        acme.role("member").delete()
+    else:
+        Permission.objects.get(environment=world.production, key="billing:manage").delete()
+    answer = browser.post(path, {**form, "step": "save"})
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "A role or a permission was deleted since you opened this page." in page
+    assert "reports:write" not in keys(acme.role("viewer"))
+    assert browser.post(path, {**fields(page), "step": "save"}).status_code == 302
+    assert "reports:write" in keys(acme.role("viewer"))
+    assert "reports:write" not in keys(acme.role("admin"))
+    assert "reports:write" in keys(acme.role("owner"))
+
+
 @pytest.mark.parametrize("level", ["x", "-1", "99999", ""])
 def test_a_level_that_is_none_is_named_with_its_role(acme, matrix, level):
     browser, path, form, _, roles = matrix
     form[f"l{roles['viewer']}"], form[f"l{roles['member']}"] = [level], ["21"]
     answer = browser.post(path, {**form, "step": "save"})
     assert answer.status_code == 422
-    assert "Viewer: A level is a whole number from 0 to 32,767" in answer.content.decode()
+    page = answer.content.decode()
+    assert "Viewer: A level is a whole number from 0 to 32,767" in page
+    number = roles["viewer"]
+    assert re.findall(r'<input class="matrix-level"[^>]*name="(l\d)"[^>]*aria-invalid="true"', page) == [f"l{number}"]
+    assert f'id="level-error-{number}">A level is a whole number' in page
     assert acme.role("member").level == 20
 
 
@@ -257,6 +310,10 @@ def test_a_permission_in_use_is_deleted_after_saying_what_takes_its_place(world,
     path = f"permissions/{reports.id}/delete/"
     assert "It is in use by 5 roles, 1 token." in office.page("admin", world.production, path).content.decode()
     assert office.post("admin", world.production, path).status_code == 422
+    for bogus in ("nonsense", str(uuid4())):
+        unknown = office.post("admin", world.production, path, instead=bogus)
+        assert unknown.status_code == 422
+        assert "This permission is not there any more: choose another one." in unknown.content.decode()
     review = office.post("admin", world.production, path, instead="none")
     assert "Nightly" in review.content.decode()
     assert Permission.objects.filter(pk=reports.pk).exists()

@@ -1,6 +1,7 @@
 """A tenant, from its making to its end, by the vendor's people and by its backend; and the client it is born with."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from django.utils import timezone
 from apitokens import services
 from apitokens.models import ApiToken, Secret, TokenType
 from audit.models import AuditEvent
-from tenants.models import Role, TakenSlug, Tenant
+from tenants.models import Invitation, Membership, Role, TakenSlug, Tenant
 from tests.cast import bearer, everything_stored, grant, make_people, shown
 from tests.factories import TenantFactory
 from tests.test_environments import TRACES, _iso, alive, event
@@ -361,3 +362,36 @@ def test_the_first_admin_is_invited_by_a_link_that_works(world, office, acme):
     bad = office.post("admin", world.production, f"tenants/{acme.tenant.id}/invite/", email="nobody", roles="admin")
     assert bad.status_code == 422
     assert 'value="nobody"' in bad.content.decode()
+
+
+def test_on_a_tenants_page_its_invitations_are_revoked_and_its_members_stopped(world, office, acme):
+    where, member = f"tenants/{acme.tenant.id}/", acme.people["member"]
+    office.post("admin", world.production, f"{where}invite/", email="new@acme.example", roles="viewer")
+    page = office.page("admin", world.production, where).content.decode()
+    assert "new@acme.example" in page
+    assert "the role says" in page
+    for listed in acme.people.values():
+        assert str(listed.user) in page
+    revoke = re.search(rf'action="/console/{world.production.slug}/({where}invitations/[^"]+/revoke/)"', page)[1]
+    assert office.post("admin", world.production, revoke).status_code == 302
+    assert not Invitation.objects.exists()
+    for act, is_suspended in (("suspend", True), ("reinstate", False)):
+        address = f"{where}members/{member.id}/{act}/"
+        assert address in office.page("admin", world.production, where).content.decode()
+        assert office.post("admin", world.production, address).status_code == 302
+        member.refresh_from_db()
+        assert (member.suspended_at is not None) == is_suspended
+    assert "/suspend/" not in office.page("auditor", world.production, where).content.decode()
+
+
+def test_a_member_of_another_tenant_is_not_found_under_this_one(world, office, acme, globex):
+    address = f"tenants/{acme.tenant.id}/members/{globex.people['member'].id}/suspend/"
+    assert office.post("owner", world.production, address).status_code == 404
+    assert not Membership.objects.filter(suspended_at__isnull=False).exists()
+
+
+def test_a_deleted_tenant_is_marked_in_the_list(world, office, acme):
+    Tenant.objects.filter(pk=acme.tenant.pk).update(deleted_at=timezone.now())
+    page = office.page("auditor", world.production, "tenants/").content.decode()
+    assert 'badge-refused">Deleted<' in page
+    assert "it can be restored" in page

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from apitokens import principals
 from apitokens.governance import vendor_members
+from apitokens.models import ApiToken, Secret
 from audit.models import AuditEvent
 from tenants.models import Invitation, VendorMembership, VendorMembershipEnvironment
 from tests.cast import bearer, everything_stored
@@ -98,6 +99,7 @@ def test_tokens_and_members_of_tenants_have_no_say_in_it(world, acme):
     for path in ("vendor-members", "vendor-invitations"):
         answer = Client().get(f"/api/v1/{path}", headers=bearer(token))
         assert (answer.status_code, answer.json()["code"]) == (403, "out_of_reach")
+        assert "only its owners do, signed in as themselves" in answer.json()["detail"]
         assert acme.api("owner", "GET", f"{path}?environment={world.production.slug}").status_code == 404
         assert acme.api("owner", "GET", path).status_code == 400
 
@@ -351,6 +353,28 @@ def test_the_last_owner_is_told_so_on_the_page(world):
     assert answer.status_code == 422
     assert "This is the last owner" in answer.content.decode()
     assert post(world, "owner", f"{path}remove/").status_code == 409
+
+
+def test_the_last_owner_is_told_on_the_leave_page_and_sees_no_form(world):
+    path = f"people/{world.office.people['owner'].id}/remove/"
+    page = world.office.page("owner", world.production, path).content.decode()
+    assert "You can&#x27;t leave yet" in page
+    assert "No console opens for you any more" in page
+    assert '<form method="post"' not in page.split("<main", 1)[1]
+    VendorMembershipFactory(vendor=world.vendor, role="owner")
+    page = world.office.page("owner", world.production, path).content.decode()
+    assert "You can&#x27;t leave yet" not in page
+    assert '<form method="post"' in page.split("<main", 1)[1]
+
+
+def test_who_removes_somebody_sees_which_tokens_of_the_environments_they_made_or_know(world):
+    admin = world.office.people["admin"]
+    issued = [world.acme.issue_for_environment(name=name).token for name in ("Made", "Shown", "Neither")]
+    ApiToken.objects.filter(pk=issued[0].pk).update(creator=admin.user)
+    Secret.objects.filter(token=issued[1]).update(shown_to=admin.user)
+    page = world.office.page("owner", world.production, f"people/{admin.id}/remove/").content.decode()
+    named = [name for name in ("Made", "Shown", "Neither") if f">{name}</a>" in page]
+    assert named == ["Made", "Shown"]
 
 
 def test_a_page_of_many_people_takes_as_many_queries_as_one_of_few(world):

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from apitokens import access
 from apitokens.api.acting import DRY_RUN, TENANT, ApiRequest, TenantMissing, is_dry_run, principal_of
 from apitokens.api.serializers import ListedOutput, StrictSerializer
 from apitokens.finding import TEXT_MAX, Chosen, StateFilter
@@ -63,7 +64,10 @@ class DisableAll(APIView):
             raise TenantMissing
         chosen = data.chosen(principal.tenant.id if principal.tenant else None)
         if is_dry_run(request):
-            return Response(ListedOutput(bulk.preview(by=principal, chosen=chosen, at=at)).data)
+            listed = bulk.preview(by=principal, chosen=chosen, at=at)
+            seen = access.only_visible(principal, [token.token_id for token in listed.first])
+            named = [token for token in listed.first if token.token_id in seen]
+            return Response(ListedOutput({"count": listed.count, "first": named}).data)
         disabled = bulk.disable_all(by=principal, chosen=chosen, at=at)
         left = bulk.preview(by=principal, chosen=chosen, at=at).count if disabled == bulk.MOST else 0
         return Response(DisabledOutput({"disabled": disabled, "left": left}).data)

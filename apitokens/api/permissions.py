@@ -42,7 +42,6 @@ class PermissionOutput(serializers.Serializer):
     for_environment_tokens = serializers.BooleanField()
     for_tenant_tokens = serializers.BooleanField()
     for_personal_tokens = serializers.BooleanField()
-    is_safe_in_public = serializers.BooleanField()
 
 
 class PermissionUsage(serializers.Serializer):
@@ -59,7 +58,6 @@ class PermissionFields(StrictSerializer):
     for_environment_tokens = serializers.BooleanField(required=False)
     for_tenant_tokens = serializers.BooleanField(required=False)
     for_personal_tokens = serializers.BooleanField(required=False)
-    is_safe_in_public = serializers.BooleanField(required=False)
 
 
 class PermissionInput(PermissionFields):

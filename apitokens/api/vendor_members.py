@@ -23,7 +23,6 @@ from apitokens.api.acting import (
 )
 from apitokens.api.members import SEARCH, invited_answer
 from apitokens.api.serializers import StrictSerializer
-from apitokens.ceiling import OutOfReach
 from apitokens.changing import version_of
 from apitokens.governance import vendor_members
 from apitokens.orders import InvalidField
@@ -86,10 +85,10 @@ def slugs_of(row) -> list[str] | None:
 
 
 def of_the_vendor(request: ApiRequest) -> Principal:
-    """The person of the vendor who calls; raises OutOfReach for a token."""
+    """The person of the vendor who calls; raises PeopleOnly for a token."""
     principal = principal_of_environment(request)
     if principal.vendor_membership is None:
-        raise OutOfReach
+        raise vendor_members.PeopleOnly
     access.require(principal, "environments:read")
     return principal
 

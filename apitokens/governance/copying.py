@@ -27,7 +27,7 @@ from tenants.models import Environment, MembershipRole, Permission, Role, RolePe
 from tenants.policy import check_holds
 from tenants.queries import lock
 
-PERMISSION_FLAGS = ("for_environment_tokens", "for_tenant_tokens", "for_personal_tokens", "is_safe_in_public")
+PERMISSION_FLAGS = ("for_environment_tokens", "for_tenant_tokens", "for_personal_tokens")
 TYPE_SETTINGS = (
     "is_enabled", "carries_all_roles", "default_lifetime", "longest_lifetime", "may_never_expire", "jwt_lifetime",
     "longest_overlap", "requires_ip_allowlist", "quota", "accepts_basic", "may_make_tokens",

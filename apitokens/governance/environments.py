@@ -24,6 +24,8 @@ from tenants.models import (
     ApiIdentifier,
     Environment,
     Role,
+    SlugKind,
+    TakenSlug,
     VendorMembership,
     VendorMembershipEnvironment,
 )
@@ -69,16 +71,6 @@ class OwnersAndAdminsOnly(Refusal):
         super().__init__("Only an owner or an admin of the vendor can loosen the ceiling, signed in as themselves.")
 
 
-class Deleted(Refusal):
-    """It is on hold before it is erased: the one thing left to do with it is to restore it."""
-
-    code = "deleted"
-    is_denial = False
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is deleted. Restore it first, or leave it to be erased.")
-
-
 class TooLate(Refusal):
     code = "too_late"
     is_denial = False
@@ -112,20 +104,26 @@ def create(
     Without a prefix its tokens are called after its slug.
     """
     asked = {"name": name[:100], "slug": slug[:63], "token_prefix": token_prefix[:32]}
-    with changing(by, "environment.created", target_kind="environment", asked=asked, unique=_taken(name, slug)):
+    unique = _taken(name, slug, token_prefix)
+    with changing(by, "environment.created", target_kind="environment", asked=asked, unique=unique):
         ceiling.check_environment_wide(by, by.environment)
         if by.token is not None:
             raise InsideOne
         lock(by.environment.vendor)
-        by, grantor = ceiling.grantor_of(by, at=at)
+        # The new one is no part of the one from which it is made.
+        by, grantor = ceiling.grantor_of(by, at=at, even_if_deleted=True)
         check_holds(grantor, "environments:create")
         check_owner(by)
+        name, slug = clean_name(name), clean_slug(slug)
+        # The prefix that is made from it is taken too, and the database would speak of that one.
+        if TakenSlug.objects.filter(kind=SlugKind.ENVIRONMENT, slug=slug).exists():
+            raise unique[SLUG_TAKEN]
         environment = setup.create_environment(
             actor=by.actor,
             vendor=by.environment.vendor,
-            name=clean_name(name),
-            slug=clean_slug(slug),
-            token_prefix=_clean_prefix(token_prefix or slug.replace("-", "_")[:32]),
+            name=name,
+            slug=slug,
+            token_prefix=_clean_prefix(token_prefix) if token_prefix else _prefix_of(slug),
             audience=clean_uri("audience", audience),
             colour=_clean_colour(colour),
             at=at,
@@ -158,7 +156,6 @@ def edit(
     with _changing(by, "environment.edited", environment, unique=_taken(name or "")):
         by, environment, grantor = _locked(by, environment, at)
         check_holds(grantor, "environments:create")
-        _check_not_deleted(environment)
         before = snapshot(environment)
         check_version(expected, before)
         if name is not None:
@@ -184,7 +181,6 @@ def suspend(*, by: Principal, environment: Environment, at: datetime) -> Environ
     with _changing(by, "environment.suspended", environment):
         by, environment, grantor = _locked(by, environment, at)
         check_holds(grantor, "environments:delete")
-        _check_not_deleted(environment)
         if environment.suspended_at is not None:
             raise AlreadySo(f"{environment.name} is suspended already.")
         return _stop(by, "environment.suspended", environment, suspended_at=at)
@@ -194,7 +190,6 @@ def reinstate(*, by: Principal, environment: Environment, at: datetime) -> Envir
     with _changing(by, "environment.reinstated", environment):
         by, environment, grantor = _locked(by, environment, at)
         check_holds(grantor, "environments:create")
-        _check_not_deleted(environment)
         if environment.suspended_at is None:
             raise AlreadySo(f"{environment.name} is not suspended.")
         return _resume(by, "environment.reinstated", environment, "suspended_at")
@@ -204,7 +199,7 @@ def delete(*, by: Principal, environment: Environment, typed_name: str, at: date
     """It stops at once, and is erased once it has been on hold for `HELD_FOR`."""
     with _changing(by, "environment.deleted", environment):
         lock(environment.vendor)
-        by, environment, grantor = _locked(by, environment, at)
+        by, environment, grantor = _locked(by, environment, at, even_if_deleted=True)
         check_holds(grantor, "environments:delete")
         check_owner(by)
         if environment.deleted_at is not None:
@@ -219,7 +214,7 @@ def delete(*, by: Principal, environment: Environment, typed_name: str, at: date
 def restore(*, by: Principal, environment: Environment, at: datetime) -> Environment:
     """Within the hold: as it was, suspended if it was; JWTs issued before stay dead."""
     with _changing(by, "environment.restored", environment):
-        by, environment, grantor = _locked(by, environment, at)
+        by, environment, grantor = _locked(by, environment, at, even_if_deleted=True)
         check_holds(grantor, "environments:create")
         check_owner(by)
         if environment.deleted_at is None:
@@ -310,17 +305,28 @@ def _clean_prefix(prefix: str) -> str:
     return prefix
 
 
+def _prefix_of(slug: str) -> str:
+    """The prefix of an environment that was given none; raises InvalidField for a slug that makes none."""
+    prefix = slug.replace("-", "_")[:32]
+    if not re.fullmatch(PREFIX, prefix):
+        raise InvalidField("slug", f"{slug} is too short to begin tokens with: take a longer one, or give a prefix.")
+    return prefix
+
+
 def _clean_colour(colour: str) -> str:
     if colour not in Environment.Colour.values:
         raise InvalidField("colour", f"Colour is one of {', '.join(Environment.Colour.values)}.")
     return colour
 
 
-def _taken(name: str, slug: str = "") -> Unique:
+def _taken(name: str, slug: str = "", token_prefix: str = "") -> Unique:
+    same_prefix = "Another environment's tokens begin like this: choose another prefix."
+    if slug and not token_prefix:
+        same_prefix = f"Another environment's tokens begin as those of {slug} would: give this one a prefix of its own."
     return {
         NAME_TAKEN: Taken("name", f"The vendor has an environment named {name.strip()} already: choose another name."),
-        SLUG_TAKEN: Taken("slug", f"{slug} is or was in use, and a slug is never used again: choose another one."),
-        PREFIX_TAKEN: Taken("token_prefix", "Another environment's tokens begin like this: choose another prefix."),
+        SLUG_TAKEN: Taken("slug", f"{slug} is or was in use, and an address is never used again: choose another one."),
+        PREFIX_TAKEN: Taken("token_prefix", same_prefix),
     }
 
 
@@ -330,11 +336,13 @@ def _changing(
     return changing(by, verb, target_kind="environment", target_id=environment.id, unique=unique)
 
 
-def _locked(by: Principal, environment: Environment, at: datetime) -> tuple[Principal, Environment, Grantor]:
+def _locked(
+    by: Principal, environment: Environment, at: datetime, *, even_if_deleted: bool = False
+) -> tuple[Principal, Environment, Grantor]:
     """Who asks, the environment, held exclusively, and the grantor, as they are now."""
     ceiling.check_environment_wide(by, environment)
     lock(environment)
-    by, grantor = ceiling.grantor_of(by, at=at)
+    by, grantor = ceiling.grantor_of(by, at=at, even_if_deleted=even_if_deleted)
     now = Environment.objects.select_related("vendor").filter(pk=environment.pk).first()
     if now is None:
         raise Gone
@@ -349,11 +357,6 @@ def check_owner(by: Principal) -> None:
     )
     if not by.is_system and not is_owner:
         raise OwnersOnly
-
-
-def _check_not_deleted(environment: Environment) -> None:
-    if environment.deleted_at is not None:
-        raise Deleted(environment.name)
 
 
 def _check_may_loosen(environment: Environment, grantor: Grantor, strict: bool) -> None:

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from apitokens import policy
 from apitokens.models import ApiToken
+from apitokens.principals import Principal
 from apitokens.querysets import ApiTokenQuerySet
+from tenants.policy import PermissionMissing
 
 # Of how many tokens the rights are compared, and how many of those that lose something are named.
 COMPARED, NAMED = 5_000, 50
@@ -16,12 +18,13 @@ READ_AT_ONCE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """One token that would lose permissions. `tenant` is the slug, None for an environment's own."""
+    """One token that would lose permissions. `tenant` is the slug, None for an environment's own, as is its name."""
 
     token_id: str
     name: str
     owner: str
     tenant: str | None
+    tenant_name: str | None
     lost: tuple[str, ...]
     stops: bool
 
@@ -47,11 +50,26 @@ class _Undone(Exception):
 Then = Callable[[], object]
 
 
-def impact_of(tokens: ApiTokenQuerySet, change: Callable[[Then], object], *, members: int = 0) -> Impact:
+def _undo() -> None:
+    raise _Undone
+
+
+def impact_of(
+    tokens: ApiTokenQuerySet,
+    change: Callable[[Then], object],
+    *,
+    by: Principal,
+    permission: str,
+    members: Callable[[], int] = lambda: 0,
+) -> Impact:
     """What the change would take from the tokens. It is called with what to do at its end, which undoes it.
 
     Whatever it refuses is raised, and recorded as ever: asking what one may not do is an attempt too.
     """
+    if not by.holds(permission):  # before so much is read for somebody who may not ask
+        with suppress(_Undone):
+            change(_undo)
+        raise PermissionMissing(permission)
     ids = list(tokens.order_by("pk").values_list("pk", flat=True)[: COMPARED + 1])
     is_capped = len(ids) > COMPARED
     before = _effective(ids[:COMPARED])
@@ -72,12 +90,13 @@ def impact_of(tokens: ApiTokenQuerySet, change: Callable[[Then], object], *, mem
             name=token.name,
             owner=token.owner,
             tenant=token.tenant.slug if token.tenant else None,
+            tenant_name=token.tenant.name if token.tenant else None,
             lost=tuple(sorted(lost[token.pk])),
             stops=lost[token.pk] == before[token.pk],
         )
         for token in named
     )
-    return Impact(count=len(losers), rows=rows, is_capped=is_capped, members=members)
+    return Impact(count=len(losers), rows=rows, is_capped=is_capped, members=members())
 
 
 def nothing() -> None:

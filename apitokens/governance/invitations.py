@@ -64,8 +64,8 @@ class NotOpen(Refusal):
     code = "tenant_closed"
     is_denial = False
 
-    def __init__(self) -> None:
-        super().__init__("Nobody can join this tenant at the moment: ask whoever invited you.")
+    def __init__(self, text: str = "Nobody can join this tenant at the moment: ask whoever invited you.") -> None:
+        super().__init__(text)
 
 
 class WrongPerson(Refusal):
@@ -97,9 +97,12 @@ def invite(*, by: Principal, tenant: Tenant, email: str, roles: Sequence[str], a
     with changing(by, "invitation.sent", target_kind="invitation", tenant=tenant, asked=asked):
         ceiling.check_reach(by, tenant.environment, tenant, owner=Owner.TENANT)
         lock(tenant)
-        by, grantor = ceiling.grantor_of(by, at=at)
+        by, grantor = ceiling.grantor_of(by, at=at, tenant=tenant)
         check_holds(grantor, "members:create")
-        _check_works(Tenant.objects.select_related("environment").get(pk=tenant.pk))
+        _check_works(
+            Tenant.objects.select_related("environment").get(pk=tenant.pk),
+            f"Nobody can join {tenant.name} while it or its environment is suspended. Reinstate it first.",
+        )
         email = offers.clean_email(email)
         if not roles:
             raise InvalidField("roles", "Choose at least one role: a member without one can do nothing.")
@@ -131,7 +134,7 @@ def revoke(*, by: Principal, invitation: Invitation, at: datetime) -> None:
         ceiling.check_reach(by, tenant.environment, tenant, owner=Owner.TENANT)
         lock(tenant)
         lock(invitation)
-        by, grantor = ceiling.grantor_of(by, at=at)
+        by, grantor = ceiling.grantor_of(by, at=at, tenant=tenant)
         check_holds(grantor, "members:delete")
         now = offers.open_in(tenant).filter(pk=invitation.pk).first()
         if now is None:
@@ -162,7 +165,7 @@ def check_open(invitation: Invitation, *, at: datetime) -> None:
 def is_for(invitation: Invitation, user: User) -> bool:
     """By the e-mail of a local account; a vouched identity is never found by its e-mail (R12)."""
     is_local = user.voucher_id is None and user.is_active
-    return is_local and (user.email or "").casefold() == invitation.email.casefold()
+    return is_local and (user.email or "").lower() == invitation.email.lower()
 
 
 def account_for(invitation: Invitation) -> User | None:
@@ -188,7 +191,7 @@ def join(*, key: str, name: str, password: str, at: datetime, ip: str | None = N
         raise InvalidField("password", " ".join(error.messages)) from error
     # Slow on purpose, and therefore before any lock.
     user.set_password(password)
-    by = _joining(invitation, Actor(kind=ActorKind.USER, id=user.id, label=user.name, ip=ip, request_id=request_id))
+    by = _joining(invitation, Actor(kind=ActorKind.USER, id=user.id, ip=ip, request_id=request_id))
     with _accepting(by, invitation):
         return Joined(user=user, membership=_join(by, invitation, user, at))
 
@@ -290,7 +293,10 @@ def _environment_of(invitation: Invitation) -> Environment:
     if invitation.tenant is not None:
         return invitation.tenant.environment
     environments = invitation.vendor.environments if invitation.in_all_environments else invitation.environments
-    return environments.select_related("vendor").order_by("created_at", "id")[:1].get()
+    first = environments.select_related("vendor").order_by("created_at", "id").first()
+    if first is None:  # erased since
+        raise InvitationVoid
+    return first
 
 
 def _lock_member(invitation: Invitation, user: User) -> None:
@@ -304,10 +310,10 @@ def _lock_member(invitation: Invitation, user: User) -> None:
         lock(row)
 
 
-def _check_works(tenant: Tenant) -> None:
+def _check_works(tenant: Tenant, *text: str) -> None:
     environment = tenant.environment
     if tenant.suspended_at or tenant.deleted_at or environment.suspended_at or environment.deleted_at:
-        raise NotOpen
+        raise NotOpen(*text)
 
 
 def _record(

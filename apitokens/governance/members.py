@@ -27,7 +27,7 @@ from apitokens.setup import give_role
 from audit.services import Detail, Refusal, record, remember
 from tenants.models import Membership, MembershipRole, Role, Tenant
 from tenants.policy import POWERLESS, Grantor, HeldRole, RoleAboveCeiling, check_holds, check_roles, why_not
-from tenants.queries import held_roles, lock, lock_shared
+from tenants.queries import held_roles, is_strict, lock, lock_shared
 
 # How long the personal tokens of somebody who left wait for them to come back.
 TOKENS_KEPT = timedelta(days=7)
@@ -62,9 +62,10 @@ class MemberAboveCeiling(RoleAboveCeiling):
 
     field = ""
 
-    def __init__(self, role: HeldRole, because: str) -> None:
+    def __init__(self, role: HeldRole, because: str, *, is_above: bool) -> None:
         super().__init__(role, because)
-        self.args = (f"This person is above you. They have the role {role.name}: {because}",)
+        what = "This person is above you." if is_above else "You can't decide about this person's roles."
+        self.args = (f"{what} They have the role {role.name}: {because}",)
 
 
 class AlreadyMember(Refusal):
@@ -134,7 +135,7 @@ def suspend(*, by: Principal, membership: Membership, at: datetime) -> Membershi
     with _changing(by, "membership.suspended", membership):
         by, grantor, member = _locked(by, membership, at)
         check_holds(grantor, "members:delete")
-        check_covers(grantor, member)
+        check_not_above(grantor, member)
         if member.suspended_at is not None:
             raise AlreadySo("This person is suspended already.")
         _check_kept(grantor, member)
@@ -167,7 +168,7 @@ def remove(*, by: Principal, membership: Membership, at: datetime, delete_tokens
     with _changing(by, "membership.ended", membership):
         by, grantor, member = _locked(by, membership, at)
         check_holds(grantor, "members:delete")
-        check_covers(grantor, member)
+        check_not_above(grantor, member)
         _check_kept(grantor, member)
         if delete_tokens:
             check_holds(grantor, "apitokens:delete")
@@ -246,9 +247,10 @@ def snapshot(member: Membership) -> dict[str, object]:
 
 
 def is_own(by: Principal, member: Membership) -> bool:
-    """Whether it is the very member who acts, themselves or by a personal token."""
+    """Whether it is the very member who acts, themselves or by a token that is theirs or that they made."""
     acting = by.membership or (by.token.membership if by.token else None)
-    return acting is not None and acting.pk == member.pk
+    made_it = by.token is not None and by.token.tenant_id == member.tenant_id and by.token.creator_id == member.user_id
+    return made_it or (acting is not None and acting.pk == member.pk)
 
 
 def is_last_keeper(membership: Membership) -> bool:
@@ -265,15 +267,23 @@ def granted_roles(grantor: Grantor, tenant: Tenant, names: Sequence[str]) -> lis
     found = Role.objects.filter(pk__in=named)
     lock_shared(found)
     roles = list(found.order_by("level", "key"))
-    check_roles(grantor, held_roles(roles).values(), strict=tenant.environment.strict_ceiling)
+    check_roles(grantor, held_roles(roles).values(), strict=is_strict(tenant.environment))
     return roles
 
 
 def check_covers(grantor: Grantor, member: Membership) -> None:
-    """Raises MemberAboveCeiling: who may not hand out a role may not take it away either."""
+    """Raises MemberAboveCeiling: who may not hand out a role may not take it away either, nor bring it back."""
+    check_not_above(grantor, member)
     for role in held_roles(member.roles.order_by("level", "key")).values():
         if because := why_not(grantor, role, strict=member.environment.strict_ceiling):
-            raise MemberAboveCeiling(role, because)
+            raise MemberAboveCeiling(role, because, is_above=False)
+
+
+def check_not_above(grantor: Grantor, member: Membership) -> None:
+    """Raises MemberAboveCeiling. To stop somebody is no granting: their level counts, not what else they may do."""
+    for role in held_roles(member.roles.order_by("level", "key")).values():
+        if because := why_not(grantor, role, strict=False):
+            raise MemberAboveCeiling(role, because, is_above=True)
 
 
 def _changing(
@@ -296,7 +306,7 @@ def _locked(by: Principal, membership: Membership, at: datetime) -> tuple[Princi
     ceiling.check_reach(by, membership.environment, membership.tenant, owner=Owner.TENANT)
     lock(membership.tenant)
     lock(membership)
-    by, grantor = ceiling.grantor_of(by, at=at)
+    by, grantor = ceiling.grantor_of(by, at=at, tenant=membership.tenant)
     lock_shared(Role.objects.filter(membership_roles__membership=membership))
     now = Membership.objects.select_related("tenant__environment", "environment", "user")
     member = now.filter(pk=membership.pk, ended_at__isnull=True).first()

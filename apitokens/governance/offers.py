@@ -91,7 +91,15 @@ def make(
 ) -> tuple[Invitation, str]:
     """The row and its key, in the caller's transaction, which holds the place; the open one to that person goes."""
     standing = open_in(place)
-    standing.filter(email__iexact=email).delete()
+    for replaced in standing.filter(email__iexact=email):
+        record_change(
+            by,
+            "invitation.replaced" if replaced.tenant_id else "vendor_invitation.replaced",
+            target_kind="invitation",
+            target_id=replaced.id,
+            tenant=place if isinstance(place, Tenant) else None,
+        )
+        replaced.delete()
     if standing.filter(expires_at__gt=at).count() >= OPEN_AT_MOST:
         raise TooManyInvitations
     tenant = place if isinstance(place, Tenant) else None

@@ -23,15 +23,17 @@ from apitokens.orders import InvalidField
 from apitokens.principals import Principal
 from apitokens.querysets import ApiTokenQuerySet, JSONArrayContains
 from apitokens.services import Gone
+from apitokens.setup import BUILT_IN
 from audit.services import Change, Detail, Refusal, record_each
 from tenants.models import SCOPE_TOKEN, Permission, Role, RolePermission, Tenant
 from tenants.policy import Grantor, check_holds, check_permissions, check_roles
-from tenants.queries import held_roles, lock
+from tenants.queries import held_roles, is_strict, lock
 
 MOST_PERMISSIONS = 500
 DESCRIPTION_MAX = 255
 STRIPPED_AT_ONCE = 500
 KEY_TAKEN = ("permission_key_unique_in_environment", "tenants_permission.environment_id, tenants_permission.key")
+BUILT_IN_FAMILIES = frozenset(key.partition(":")[0] for key in BUILT_IN)
 OWNER_FLAGS = ("for_environment_tokens", "for_tenant_tokens", "for_personal_tokens")
 
 
@@ -43,7 +45,6 @@ class PermissionChange:
     for_environment_tokens: bool | None = None
     for_tenant_tokens: bool | None = None
     for_personal_tokens: bool | None = None
-    is_safe_in_public: bool | None = None
 
     def given(self) -> dict[str, object]:
         return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
@@ -66,7 +67,6 @@ def create(
     for_environment_tokens: bool = True,
     for_tenant_tokens: bool = True,
     for_personal_tokens: bool = True,
-    is_safe_in_public: bool = False,
     at: datetime,
 ) -> Permission:
     """A new permission, which nobody holds until it is given to a role."""
@@ -82,7 +82,6 @@ def create(
             for_environment_tokens=for_environment_tokens,
             for_tenant_tokens=for_tenant_tokens,
             for_personal_tokens=for_personal_tokens,
-            is_safe_in_public=is_safe_in_public,
         )
         _record(by, "permission.created", permission, after=snapshot(permission))
     return permission
@@ -109,7 +108,7 @@ def edit(
         given = change.given()
         if permission.is_built_in and any(before[name] != value for name, value in given.items()):
             raise BuiltIn(permission)
-        if any(given.get(flag) and not before[flag] for flag in (*OWNER_FLAGS, "is_safe_in_public")):
+        if any(given.get(flag) and not before[flag] for flag in OWNER_FLAGS):
             check_permissions(grantor, [permission.key])
         if change.description is not None:
             given["description"] = clean_description(change.description)
@@ -148,7 +147,7 @@ def delete(
         usage = usage_of(permission)
         if replacement is not None:
             replacement = _locked(replacement)
-            _check_replacement(grantor, permission, replacement, strict=by.environment.strict_ceiling)
+            _check_replacement(grantor, permission, replacement, strict=is_strict(by.environment))
         elif any(usage.values()) and not force:
             raise InUse(permission.key, usage)
         _strip(by, permission)
@@ -182,6 +181,8 @@ def preview_delete(
             expected=expected,
             then=then,
         ),
+        by=by,
+        permission="permissions:delete",
     )
 
 
@@ -212,7 +213,6 @@ def snapshot(permission: Permission) -> dict[str, object]:
         "key": permission.key,
         "description": permission.description,
         **{flag: getattr(permission, flag) for flag in OWNER_FLAGS},
-        "is_safe_in_public": permission.is_safe_in_public,
     }
 
 
@@ -221,11 +221,16 @@ def version(permission: Permission) -> str:
 
 
 def clean_key(key: str) -> str:
-    """An RFC 6749 scope-token; raises InvalidField."""
+    """An RFC 6749 scope-token, of none of the built-in families; raises InvalidField."""
     key = key.strip()
     if not re.fullmatch(SCOPE_TOKEN.strip("^$"), key) or "*" in key:
         raise InvalidField(
             "key", "A key has 1 to 128 printable ASCII characters, without spaces, quotes, backslashes and asterisks."
+        )
+    family, colon, _ = key.partition(":")
+    if family in BUILT_IN_FAMILIES:
+        raise InvalidField(
+            "key", f"Keys that begin with {family}{colon} are for built-in permissions: choose another beginning."
         )
     return key
 

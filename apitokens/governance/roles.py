@@ -30,7 +30,6 @@ from audit.services import Change, Detail, record_each
 from tenants.models import (
     LEVEL_MAX,
     ROLE_KEY,
-    Environment,
     Invitation,
     InvitationRole,
     Membership,
@@ -41,7 +40,7 @@ from tenants.models import (
     Tenant,
 )
 from tenants.policy import POWERLESS, Grantor, HeldRole, WidensOwnRole, check_holds, check_role_change, check_roles
-from tenants.queries import held_roles, lock
+from tenants.queries import held_roles, is_strict, lock
 
 MOST_ROLES = 100
 CHANGED_AT_ONCE = 50
@@ -96,7 +95,7 @@ def create(
         after = HeldRole(
             key=role.key, name=role.name, level=role.level, permissions=frozenset(each.key for each in held)
         )
-        strict = Environment.objects.values_list("strict_ceiling", flat=True).get(pk=by.environment.pk)
+        strict = is_strict(by.environment)
         check_role_change(grantor, None, after, is_own=False, strict=strict)
         if Role.objects.filter(environment=by.environment, tenant=tenant).count() >= MOST_ROLES:
             raise TooMany("roles", MOST_ROLES)
@@ -160,7 +159,9 @@ def preview(
     return impact_of(
         tokens_touched(changes),
         lambda then: edit_many(by=by, changes=changes, at=at, expected=expected, then=then),
-        members=_members(changes).count(),
+        by=by,
+        permission="roles:create",
+        members=_members(changes).count,
     )
 
 
@@ -223,7 +224,9 @@ def preview_delete(
             expected=expected,
             then=then,
         ),
-        members=_members([role.id]).count(),
+        by=by,
+        permission="roles:delete",
+        members=_members([role.id]).count,
     )
 
 
@@ -277,8 +280,10 @@ def tokens_touched(role_ids: Collection[UUID]) -> ApiTokenQuerySet:
 def clean_key(key: str, name: str, tenant: Tenant | None) -> str:
     """As typed, or made from the name; a tenant's own begins with `own:`. Raises InvalidField."""
     bare = key.strip().removeprefix(OWN if tenant else "") or slugify(name)[:KEY_MAX].strip("-")
+    if not bare:
+        raise InvalidField("key", "Give it a key: none can be made from this name.")
     full = f"{OWN}{bare}" if tenant else bare
-    if not bare or not re.fullmatch(ROLE_KEY.strip("^$"), full) or (tenant is None and ":" in full):
+    if not re.fullmatch(ROLE_KEY.strip("^$"), full) or (tenant is None and ":" in full):
         raise InvalidField(
             "key", f"A key has a-z, 0-9, dots, dashes and underscores, at most {KEY_MAX}, such as report-reader."
         )
@@ -335,7 +340,7 @@ def _hold(by: Principal, tenant: Tenant | None, at: datetime) -> tuple[Principal
     # Before the environment: who makes a personal token holds the member, and then waits for the environment.
     ceiling.hold_member(by)
     lock(by.environment)
-    return ceiling.grantor_of(by, at=at)
+    return ceiling.grantor_of(by, at=at, tenant=tenant)
 
 
 def _locked(ids: Iterable[UUID]) -> list[Role]:

@@ -11,13 +11,13 @@ from django.db.models import F, Q
 from apitokens import ceiling, services, setup
 from apitokens.changing import AlreadySo, Taken, Unique, changing, check_version, record_change
 from apitokens.governance import environments
-from apitokens.governance.environments import Deleted, TooLate, check_typed_name, clean_slug
+from apitokens.governance.environments import TooLate, check_typed_name, clean_slug
 from apitokens.orders import NAME_MAX, Expiry, InvalidField, clean_name
 from apitokens.principals import Principal
 from audit.services import Detail
 from tenants.models import UUID_FORM, Environment, Tenant
 from tenants.policy import Grantor, check_holds
-from tenants.queries import lock, lock_shared
+from tenants.queries import lock
 
 # How long a deleted one can be restored; then housekeeping erases it.
 HELD_FOR = timedelta(days=30)
@@ -38,12 +38,9 @@ def create(*, by: Principal, name: str, slug: str, external_id: str | None, at: 
     unique = _taken(name, slug, external_id or "")
     with changing(by, "tenant.created", target_kind="tenant", asked=asked, unique=unique):
         ceiling.check_environment_wide(by, by.environment)
-        lock_shared(Environment.objects.filter(pk=by.environment.pk))
         by, grantor = ceiling.grantor_of(by, at=at)
         check_holds(grantor, "tenants:create")
         environment = Environment.objects.get(pk=by.environment.pk)
-        if environment.deleted_at is not None:
-            raise Deleted(environment.name)
         tenant = setup.create_tenant(
             actor=by.actor,
             environment=environment,
@@ -68,7 +65,6 @@ def edit(
     with _changing(by, "tenant.edited", tenant, unique=_taken(name or "", "", external_id or "")):
         by, tenant, grantor = _locked(by, tenant, at)
         check_holds(grantor, "tenants:create")
-        _check_not_deleted(tenant)
         before = snapshot(tenant)
         check_version(expected, before)
         if name is not None:
@@ -87,7 +83,6 @@ def suspend(*, by: Principal, tenant: Tenant, at: datetime) -> Tenant:
     with _changing(by, "tenant.suspended", tenant):
         by, tenant, grantor = _locked(by, tenant, at)
         check_holds(grantor, "tenants:delete")
-        _check_not_deleted(tenant)
         if tenant.suspended_at is not None:
             raise AlreadySo(f"{tenant.name} is suspended already.")
         return _stop(by, "tenant.suspended", tenant, suspended_at=at)
@@ -97,7 +92,6 @@ def reinstate(*, by: Principal, tenant: Tenant, at: datetime) -> Tenant:
     with _changing(by, "tenant.reinstated", tenant):
         by, tenant, grantor = _locked(by, tenant, at)
         check_holds(grantor, "tenants:create")
-        _check_not_deleted(tenant)
         if tenant.suspended_at is None:
             raise AlreadySo(f"{tenant.name} is not suspended.")
         return _resume(by, "tenant.reinstated", tenant, "suspended_at")
@@ -106,7 +100,7 @@ def reinstate(*, by: Principal, tenant: Tenant, at: datetime) -> Tenant:
 def delete(*, by: Principal, tenant: Tenant, typed_name: str, at: datetime) -> Tenant:
     """It stops at once, and is erased once it has been on hold for `HELD_FOR`."""
     with _changing(by, "tenant.deleted", tenant):
-        by, tenant, grantor = _locked(by, tenant, at)
+        by, tenant, grantor = _locked(by, tenant, at, even_if_deleted=True)
         check_holds(grantor, "tenants:delete")
         if tenant.deleted_at is not None:
             raise AlreadySo(f"{tenant.name} is deleted already.")
@@ -117,7 +111,7 @@ def delete(*, by: Principal, tenant: Tenant, typed_name: str, at: datetime) -> T
 def restore(*, by: Principal, tenant: Tenant, at: datetime) -> Tenant:
     """Within the hold: as it was, suspended if it was; JWTs issued before stay dead."""
     with _changing(by, "tenant.restored", tenant):
-        by, tenant, grantor = _locked(by, tenant, at)
+        by, tenant, grantor = _locked(by, tenant, at, even_if_deleted=True)
         check_holds(grantor, "tenants:create")
         if tenant.deleted_at is None:
             raise AlreadySo(f"{tenant.name} is not deleted.")
@@ -186,7 +180,7 @@ def _clean_external_id(external_id: str) -> str | None:
 def _taken(name: str, slug: str, external_id: str) -> Unique:
     return {
         NAME_TAKEN: Taken("name", f"There is a tenant named {name.strip()} here already: choose another name."),
-        SLUG_TAKEN: Taken("slug", f"{slug} is or was in use, and a slug is never used again: choose another one."),
+        SLUG_TAKEN: Taken("slug", f"{slug} is or was in use, and an address is never used again: choose another one."),
         EXTERNAL_ID_TAKEN: Taken("external_id", f"Another tenant here has the external id {external_id.strip()}."),
     }
 
@@ -197,20 +191,20 @@ def _changing(
     return changing(by, verb, target_kind="tenant", target_id=tenant.id, tenant=tenant, unique=unique)
 
 
-def _locked(by: Principal, tenant: Tenant, at: datetime) -> tuple[Principal, Tenant, Grantor]:
-    """Who asks, the tenant, held exclusively, and the grantor, as they are now."""
+def _locked(
+    by: Principal, tenant: Tenant, at: datetime, *, even_if_deleted: bool = False
+) -> tuple[Principal, Tenant, Grantor]:
+    """Who asks, the tenant, held exclusively, and the grantor, as they are now; in an environment that is not deleted.
+
+    `even_if_deleted` is about the tenant.
+    """
     ceiling.check_environment_wide(by, tenant.environment)
     lock(tenant)
-    by, grantor = ceiling.grantor_of(by, at=at)
+    by, grantor = ceiling.grantor_of(by, at=at, tenant=None if even_if_deleted else tenant)
     now = Tenant.objects.select_related("environment").filter(pk=tenant.pk).first()
     if now is None:
         raise services.Gone
     return by, now, grantor
-
-
-def _check_not_deleted(tenant: Tenant) -> None:
-    if tenant.deleted_at is not None:
-        raise Deleted(tenant.name)
 
 
 def _stop(by: Principal, verb: str, tenant: Tenant, **changed: datetime) -> Tenant:

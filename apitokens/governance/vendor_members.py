@@ -37,6 +37,13 @@ from tenants.queries import grantor_of_vendor_membership, lock, lock_shared
 OWNER = VendorMembership.Role.OWNER
 
 
+class PeopleOnly(ceiling.OutOfReach):
+    """No token, not even an environment's, has a say in who works for the vendor."""
+
+    def __init__(self) -> None:
+        super().__init__("Tokens don't decide who works for the vendor: only its owners do, signed in as themselves.")
+
+
 class EnvironmentAboveCeiling(Refusal):
     """An owner of some environments hands out no others."""
 
@@ -59,6 +66,8 @@ def invite(
         email = offers.clean_email(email)
         if VendorMembership.objects.filter(vendor=vendor, ended_at__isnull=True, **_local(email)).exists():
             raise AlreadyMember
+        for replaced in offers.open_in(vendor).filter(email__iexact=email):
+            _check_covered(own, _listed(replaced))
         invitation, key = offers.make(
             by=by, place=vendor, email=email, at=at, vendor_role=role, in_all_environments=ids is None
         )
@@ -184,6 +193,15 @@ def admit(*, by: Principal, invitation: Invitation, user: User, at: datetime) ->
     return now
 
 
+def is_last_owner(member: VendorMembership) -> bool:
+    """Whether the vendor would lose its last owner, or the last of all environments, with this person."""
+    try:
+        _check_kept(member)
+    except LastOwner:
+        return True
+    return False
+
+
 def check_may_still_offer(invitation: Invitation, *, by: Principal) -> None:
     """Whether the sender, as they are now, could send it again; raises OwnersOnly or EnvironmentAboveCeiling."""
     own = _owner_now(by, "environments:create")
@@ -220,8 +238,9 @@ def _locked_owner(by: Principal, permission: str) -> VendorMembership | None:
     """The owner who asks, as they are under a lock on the vendor; None for the system, which covers everything."""
     ceiling.check_environment_wide(by, by.environment)
     if by.token is not None:
-        raise ceiling.OutOfReach
+        raise PeopleOnly
     lock(by.environment.vendor)
+    _check_not_deleted(by)
     return _owner_now(by, permission)
 
 
@@ -244,12 +263,22 @@ def _locked(
 ) -> tuple[VendorMembership | None, VendorMembership]:
     """Who asks and whom it is about, as they are now; the member is held before the grantor, as everywhere."""
     ceiling.check_environment_wide(by, by.environment)
-    if by.token is not None or member.vendor_id != by.environment.vendor_id:
+    if by.token is not None:
+        raise PeopleOnly
+    if member.vendor_id != by.environment.vendor_id:
         raise ceiling.OutOfReach
     lock(by.environment.vendor)
+    _check_not_deleted(by)
     lock(member)
     own = _owner_now(by, permission)
     return own, _now(member)
+
+
+def _check_not_deleted(by: Principal) -> None:
+    """From within an environment that waits to be erased nobody is invited or changed; raises Deleted."""
+    lock_shared(Environment.objects.filter(pk=by.environment.pk))
+    if not by.is_system:
+        ceiling.check_not_deleted(by.environment)
 
 
 def _now(member: VendorMembership) -> VendorMembership:

@@ -2,7 +2,7 @@
 
 from django.contrib import messages
 from django.contrib.auth import login
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -26,11 +26,15 @@ BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def invitation(request: PortalRequest, key: str) -> HttpResponse:
-    """Unknown, revoked and replaced links are 404 like any address that never was."""
+    """Unknown, revoked and replaced links are 404, and one like the other."""
     try:
-        found = invitations.find(key)
-    except Gone as error:
-        raise Http404 from error
+        return _opened(request, key)
+    except Gone:
+        return render(request, "portal/invitations/gone.html", status=404)
+
+
+def _opened(request: PortalRequest, key: str) -> HttpResponse:
+    found = invitations.find(key)
     invitations.check_open(found, at=timezone.now())
     if request.user.is_authenticated:
         return _signed_in(request, found, key)

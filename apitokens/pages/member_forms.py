@@ -55,6 +55,8 @@ class RolesForm(AnsweredForm):
         self.above = next(
             (reason for key in sorted(self._has) if (reason := why_not(grantor, held[key], strict=strict))), ""
         )
+        # To stop somebody is no granting: their level alone counts.
+        self.may_be_stopped = not any(why_not(grantor, held[key], strict=False) for key in self._has)
 
     def _offer(self, choices, explain):
         field = self.fields["roles"]

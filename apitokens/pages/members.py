@@ -118,7 +118,7 @@ def member(request: PageRequest, principal: MemberPrincipal, member_id: UUID) ->
         "known": _known(request, principal, inventory),
         "is_cut": inventory.is_cut,
         "may_change": principal.holds("members:create") and not form.above,
-        "may_end": row.is_you or (principal.holds("members:delete") and not form.above),
+        "may_end": row.is_you or (principal.holds("members:delete") and form.may_be_stopped),
     }
     return render(request, "portal/members/detail.html", context, status=UNPROCESSABLE if form.errors else 200)
 
@@ -159,6 +159,7 @@ def member_remove(request: PageRequest, principal: MemberPrincipal, member_id: U
         "form": form,
         "personal": _token_rows(request, principal, inventory.personal),
         "is_cut": inventory.is_cut,
+        "is_last": members.is_last_keeper(found),
     }
     return render(request, "portal/members/remove.html", context, status=UNPROCESSABLE if form.errors else 200)
 
@@ -178,6 +179,7 @@ def leave(request: PageRequest, principal: MemberPrincipal) -> HttpResponse:
     context = {
         "form": form,
         "tenant": principal.tenant,
+        "is_last": members.is_last_keeper(principal.membership),
         "personal": _token_rows(request, principal, inventory.personal),
     }
     return render(request, "portal/members/leave.html", context, status=UNPROCESSABLE if form.errors else 200)

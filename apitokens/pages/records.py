@@ -36,6 +36,7 @@ UNPROCESSABLE = 422
 # What verbs are about: the noun before the dot.
 FAMILIES = {
     "access": gettext_lazy("Refused at the door"),
+    "admin": gettext_lazy("The operator"),
     "apitoken": gettext_lazy("Tokens"),
     "configuration": gettext_lazy("Copied configuration"),
     "environment": gettext_lazy("Environment"),
@@ -45,6 +46,7 @@ FAMILIES = {
     "role": gettext_lazy("Roles"),
     "tenant": gettext_lazy("Tenants"),
     "token_type": gettext_lazy("Token types"),
+    "user": gettext_lazy("People erased"),
     "vendor_invitation": gettext_lazy("Invitations of the vendor"),
     "vendor_membership": gettext_lazy("The vendor's people"),
 }
@@ -58,6 +60,7 @@ OUTCOMES = {Outcome.DONE: gettext_lazy("Done"), Outcome.REFUSED: gettext_lazy("R
 EVENT_HEADS = (
     "at", "what", "verb", "outcome", "reason", "actor_kind", "actor", "actor_id", "on_behalf_of",
     "tenant", "tenant_id", "target_kind", "target", "target_id", "before", "after", "ip", "request_id", "id",
+    "changes",
 )  # fmt: skip
 TOKEN_FILTERS = ("tenant", "owner", "kind", "role", "creator", "parent", "state")
 TOKEN_HEADS = (
@@ -211,6 +214,7 @@ def _event_cells(events: list[AuditEvent]) -> Iterable[Cells]:
             event.at.isoformat(), row.verb_label, event.verb, event.outcome, event.reason, event.actor_kind, row.actor,
             event.actor_id, event.on_behalf_of, row.tenant, event.tenant_id, event.target_kind, row.target,
             event.target_id, _json(event.before), _json(event.after), event.ip, event.request_id, event.id,
+            "; ".join(row.changes),
         )  # fmt: skip
 
 

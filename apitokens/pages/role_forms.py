@@ -1,6 +1,6 @@
 """Forms of roles: shapes and choices; whether something may be given is the service's to say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from django import forms
@@ -13,7 +13,7 @@ from apitokens.orders import NAME_MAX
 from apitokens.pages.forms import ExplainedCheckboxes, OfferedChoice, OfferedChoices
 from audit.services import Refusal
 from tenants.models import LEVEL_MAX, Permission, Role
-from tenants.policy import Grantor, HeldRole, why_not
+from tenants.policy import Grantor, HeldRole, PermissionAboveCeiling, RoleAboveCeiling, why_not
 
 LOSE_IT = "none"
 
@@ -81,9 +81,24 @@ class RoleForm(forms.Form):
 
     def add_refusal(self, refusal: Refusal) -> None:
         """Who is told that somebody else changed it keeps what they typed, and may send it again knowing that."""
-        self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
+        field = self._field_of(refusal)
+        self.add_error(field if field in self.fields else None, str(refusal))
         if isinstance(refusal, Stale):
             self.data = with_version(self.data, self.now)
+
+    def _field_of(self, refusal: Refusal) -> str:
+        """A role that is refused as a whole is so for its level, or for what it holds."""
+        field = refusal.field
+        if isinstance(refusal, RoleAboveCeiling):
+            field = "permissions" if refusal.missing else "level"
+        return "built_in" if field == "permissions" and self._is_of_built_in(refusal) else field
+
+    def _is_of_built_in(self, refusal: Refusal) -> bool:
+        keys = {key for key, _label in self.fields["built_in"].choices}  # type: ignore[attr-defined]
+        missing: Collection[str] = refusal.missing if isinstance(refusal, RoleAboveCeiling) else ()
+        if isinstance(refusal, PermissionAboveCeiling):
+            missing = refusal.permissions
+        return "permissions" not in self.fields or (bool(missing) and keys.issuperset(missing))
 
 
 class NewRoleForm(RoleForm):

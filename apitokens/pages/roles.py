@@ -23,6 +23,7 @@ from apitokens.governance.impact import Impact
 from apitokens.governance.roles import MOST_ROLES
 from apitokens.governance.usage import in_words
 from apitokens.models import ApiTokenRole
+from apitokens.orders import InvalidField
 from apitokens.pages.places import PagePrincipal, PageRequest, Place
 from apitokens.pages.role_forms import DeletionForm, NewRoleForm, RoleForm, replacements
 from apitokens.pages.rows import TokenRow
@@ -236,10 +237,10 @@ def role_delete(request: PageRequest, principal: PagePrincipal, role_id: UUID) -
             "by": principal,
             "role": found,
             "at": timezone.now(),
-            "replacement": _named(principal, form.replacement_id),
             "expected": form.cleaned_data["version"],
         }
         try:
+            asked["replacement"] = _named(principal, form.replacement_id)
             if request.POST.get("step") != SAVE:
                 impact = roles.preview_delete(**asked)
                 if impact.count:
@@ -337,13 +338,13 @@ def _others(principal: PagePrincipal, found: Role, grantor: Grantor) -> list[tup
 
 
 def _named(principal: PagePrincipal, role_id: str) -> Role | None:
-    """The role that was chosen; raises Http404 for one that was never offered."""
+    """The role that was chosen; raises InvalidField for one that is not there, or not any more."""
     if not role_id:
         return None
     try:
         return access.open_role(principal, UUID(role_id))
-    except ValueError as error:
-        raise Http404 from error
+    except (ValueError, Http404) as error:
+        raise InvalidField("replacement", _("This role is not there any more: choose another one.")) from error
 
 
 def _token_url(request: PageRequest, token_id: str) -> str:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from uuid import UUID
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apitokens import access, flags, policy
 from apitokens.flags import Flag
+from apitokens.governance.members import TOKENS_KEPT
 from apitokens.models import ApiToken, Kind, Owner
+from apitokens.pages.changes import changes
 from apitokens.pages.places import PagePrincipal, Place
+from apitokens.pages.targets import known
+from apitokens.pages.words import KINDS
 from apitokens.policy import Beyond, State
 from apitokens.principals import ConsolePrincipal
 from apitokens.services import is_own, needs
 from audit.models import ActorKind, AuditEvent, Outcome
-from audit.queries import names_of
-from tenants.models import Tenant
 
-KINDS = {Kind.CLIENT_CREDENTIALS: gettext_lazy("Client credentials"), Kind.ACCESS_TOKEN: gettext_lazy("Access token")}
 STATES = {
     State.USABLE: ("usable", gettext_lazy("Active")),
     State.DISABLED: ("disabled", gettext_lazy("Disabled")),
@@ -30,6 +30,7 @@ STATES = {
     State.POWERLESS: ("powerless", gettext_lazy("Nothing left to do")),
     State.TYPE_DISABLED: ("suspended", gettext_lazy("Switched off by the vendor")),
     State.OWNER_SUSPENDED: ("suspended", gettext_lazy("Owner suspended")),
+    State.OWNER_LEFT: ("suspended", gettext_lazy("Owner has left")),
     State.TENANT_SUSPENDED: ("suspended", gettext_lazy("Tenant suspended")),
     State.ENVIRONMENT_SUSPENDED: ("suspended", gettext_lazy("Environment suspended")),
 }
@@ -80,6 +81,8 @@ VERBS = {
     "membership.left": gettext_lazy("Left the tenant"),
     "invitation.sent": gettext_lazy("Invited somebody"),
     "invitation.revoked": gettext_lazy("Revoked an invitation"),
+    "invitation.replaced": gettext_lazy("Replaced an invitation by a new one"),
+    "vendor_invitation.replaced": gettext_lazy("Replaced an invitation to the vendor by a new one"),
     "invitation.withdrawn": gettext_lazy("Withdrew an invitation that could not be mailed"),
     "invitation.accepted": gettext_lazy("Accepted an invitation"),
     "vendor_membership.created": gettext_lazy("Began to work for the vendor"),
@@ -118,6 +121,52 @@ VERBS = {
     "environment.restored": gettext_lazy("Restored the environment"),
     "environment.erased": gettext_lazy("Erased the environment"),
     "environment.configuration_copied": gettext_lazy("Copied the configuration of another environment"),
+}
+# The same where it was refused, and so did not happen. What is missing here is never refused, or says so itself.
+TRIED = {
+    "apitoken.issued": gettext_lazy("Tried to make a token"),
+    "apitoken.edited": gettext_lazy("Tried to change the token"),
+    "apitoken.disabled": gettext_lazy("Tried to disable tokens"),
+    "apitoken.enabled": gettext_lazy("Tried to enable the token"),
+    "apitoken.jwts_ended": gettext_lazy("Tried to end its JWTs"),
+    "apitoken.deleted": gettext_lazy("Tried to delete the token"),
+    "apitoken.secret_renewed": gettext_lazy("Tried to make a new secret"),
+    "token_type.changed": gettext_lazy("Tried to change which tokens may exist"),
+    "membership.roles_changed": gettext_lazy("Tried to change a member's roles"),
+    "membership.suspended": gettext_lazy("Tried to suspend a member"),
+    "membership.reinstated": gettext_lazy("Tried to reinstate a member"),
+    "membership.ended": gettext_lazy("Tried to remove a member"),
+    "membership.left": gettext_lazy("Tried to leave the tenant"),
+    "invitation.sent": gettext_lazy("Tried to invite somebody"),
+    "invitation.revoked": gettext_lazy("Tried to revoke an invitation"),
+    "invitation.accepted": gettext_lazy("Tried to accept an invitation"),
+    "vendor_membership.changed": gettext_lazy("Tried to change what somebody of the vendor may do"),
+    "vendor_membership.suspended": gettext_lazy("Tried to suspend somebody of the vendor"),
+    "vendor_membership.reinstated": gettext_lazy("Tried to reinstate somebody of the vendor"),
+    "vendor_membership.ended": gettext_lazy("Tried to remove somebody of the vendor"),
+    "vendor_membership.left": gettext_lazy("Tried to leave the vendor"),
+    "vendor_invitation.sent": gettext_lazy("Tried to invite somebody to the vendor"),
+    "vendor_invitation.revoked": gettext_lazy("Tried to revoke an invitation to the vendor"),
+    "vendor_invitation.accepted": gettext_lazy("Tried to accept an invitation to the vendor"),
+    "role.created": gettext_lazy("Tried to make the role"),
+    "role.edited": gettext_lazy("Tried to change the role"),
+    "role.deleted": gettext_lazy("Tried to delete the role"),
+    "permission.created": gettext_lazy("Tried to make the permission"),
+    "permission.edited": gettext_lazy("Tried to change the permission"),
+    "permission.deleted": gettext_lazy("Tried to delete the permission"),
+    "tenant.created": gettext_lazy("Tried to create the tenant"),
+    "tenant.edited": gettext_lazy("Tried to change the tenant"),
+    "tenant.suspended": gettext_lazy("Tried to suspend the tenant"),
+    "tenant.reinstated": gettext_lazy("Tried to reinstate the tenant"),
+    "tenant.deleted": gettext_lazy("Tried to delete the tenant"),
+    "tenant.restored": gettext_lazy("Tried to restore the tenant"),
+    "environment.created": gettext_lazy("Tried to create the environment"),
+    "environment.edited": gettext_lazy("Tried to change the environment"),
+    "environment.suspended": gettext_lazy("Tried to suspend the environment"),
+    "environment.reinstated": gettext_lazy("Tried to reinstate the environment"),
+    "environment.deleted": gettext_lazy("Tried to delete the environment"),
+    "environment.restored": gettext_lazy("Tried to restore the environment"),
+    "environment.configuration_copied": gettext_lazy("Tried to copy the configuration of another environment"),
 }
 
 
@@ -235,8 +284,16 @@ class TokenRow:
         return policy.state(self.token, self.now, at=self.at)
 
     @property
+    def _shown_state(self) -> tuple[str, str]:
+        """Nothing above it stands in its way, and still nobody can use it while it has no secret."""
+        if self._state == State.USABLE and self.token.last_four is None:
+            return "powerless", _("No secret yet")
+        code, label = STATES[self._state]
+        return code, str(label)
+
+    @property
     def state(self) -> str:
-        return STATES[self._state][0]
+        return self._shown_state[0]
 
     @property
     def state_code(self) -> str:
@@ -245,7 +302,13 @@ class TokenRow:
 
     @property
     def state_label(self) -> str:
-        return str(STATES[self._state][1])
+        return self._shown_state[1]
+
+    @property
+    def erased_at(self) -> datetime | None:
+        """When it will be deleted, if its owner has left and does not come back."""
+        member = self.token.membership or self.token.vendor_membership
+        return member.ended_at + TOKENS_KEPT if member and member.ended_at else None
 
     def _may(self, act: str) -> bool:
         return self.principal.holds(needs(self.principal, self.token, act))
@@ -336,6 +399,8 @@ class EventRow:
     actor: str
     # Shown where the record is that of a whole environment.
     tenant: str = ""
+    target: str = ""
+    changes: list[str] = field(default_factory=list)
 
     @property
     def id(self) -> str:
@@ -347,40 +412,41 @@ class EventRow:
 
     @property
     def verb_label(self) -> str:
-        return str(VERBS.get(self.event.verb, self.event.verb))
+        verb = self.event.verb
+        return str(TRIED.get(verb) if self.refused and verb in TRIED else VERBS.get(verb, verb))
+
+    @property
+    def what(self) -> str:
+        """What was done, and to whom or what, unless it is who did it."""
+        about = self.target if self.target != self.actor else ""
+        return " · ".join(filter(None, [self.verb_label, about]))
+
+    @property
+    def who(self) -> str:
+        """Who, in which tenant, why it was refused, and from where."""
+        tenant = self.tenant if self.tenant != self.target else ""
+        return " · ".join(filter(None, [self.actor, tenant, self.event.reason.replace("_", " "), self.event.ip]))
 
     @property
     def refused(self) -> bool:
         return self.event.outcome == Outcome.REFUSED
 
-    @property
-    def target(self) -> str:
-        described = {**(self.event.before or {}), **(self.event.after or {})}
-        return described.get("name") or described.get("token_id") or described.get("key") or ""
-
-    @property
-    def detail(self) -> str:
-        if self.refused:
-            return self.event.reason.replace("_", " ")
-        if (before := self.event.before) and (after := self.event.after):
-            return ", ".join(sorted(name for name in after if after[name] != before.get(name)))
-        return self.event.ip or ""
-
 
 def event_rows(events: Iterable[AuditEvent], *, with_tenants: bool = False) -> list[EventRow]:
-    """The events with the names behind their actors, in one more query; with those of their tenants in two."""
+    """The events with the names behind their actors, their targets and, if asked for, their tenants.
+
+    A number of queries that depends on the kinds of things among the targets, not on how many events there are.
+    """
     events = list(events)
-    names = names_of(events)
-    tenants: dict[UUID | None, str] = {}
-    if with_tenants:
-        ids = {event.tenant_id for event in events if event.tenant_id}
-        tenants = dict(Tenant.objects.filter(pk__in=ids).values_list("pk", "name"))
+    found = known(events, with_tenants=with_tenants)
     words = {ActorKind.SYSTEM: _("System"), ActorKind.TOKEN: _("A token"), ActorKind.USER: _("A former member")}
     return [
         EventRow(
             event,
-            names.get(event.actor_id) or words[ActorKind(event.actor_kind)],
-            tenants.get(event.tenant_id, ""),
+            actor=found.people.get(event.actor_id) or words[ActorKind(event.actor_kind)],
+            tenant=found.things.get(event.tenant_id, "") if with_tenants else "",
+            target=found.target(event),
+            changes=changes(event, found),
         )
         for event in events
     ]

@@ -335,6 +335,7 @@ def _facts(row: TokenRow) -> list[tuple[str, str]]:
         (_("Made by"), row.created_by),
         (_("Made"), _moment(found.created_at)),
         (_("Expires"), _moment(found.expires_at) if found.expires_at else _("never")),
+        *([(_("Will be deleted"), _moment(row.erased_at))] if row.erased_at else []),
         (_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")),
     ]
 

@@ -10,6 +10,7 @@ _to_roles = tenant_page("roles:read")
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("t/<slug:slug>/", tenant_page(None)(views.tenant), name="tenant"),
     path("t/<slug:slug>/tokens/", _to_tokens(tokens.tokens), name="tokens"),
     path("t/<slug:slug>/tokens/new/", _to_tokens(tokens.token_new), name="token-new"),
     path("t/<slug:slug>/tokens/<str:token_id>/", _to_tokens(tokens.token), name="token"),

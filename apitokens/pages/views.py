@@ -1,6 +1,7 @@
 from itertools import groupby
 
 from django.contrib.auth.decorators import login_required
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -8,6 +9,11 @@ from django.views.decorators.http import require_safe
 
 from apitokens import access
 from apitokens.access import PortalRequest
+from apitokens.pages.places import PageRequest
+from apitokens.principals import MemberPrincipal
+from tenants.models import Membership
+
+CLOSED_SHOWN = 50
 
 
 @never_cache
@@ -26,5 +32,22 @@ def home(request: PortalRequest) -> HttpResponse:
     vendors = [
         {"name": name, "environments": list(rows)} for name, rows in groupby(environments, lambda row: row.vendor.name)
     ]
-    context = {"memberships": memberships, "vendors": vendors}
+    context = {"memberships": memberships, "vendors": vendors, "closed": _closed_to(request)}
     return render(request, "portal/home.html", context)
+
+
+@require_safe
+def tenant(request: PageRequest, principal: MemberPrincipal) -> HttpResponse:
+    return redirect(request.place.url("tokens"))
+
+
+def _closed_to(request: PortalRequest) -> list[Membership]:
+    """Where the person belongs and gets in no more until somebody reinstates them or the whole tenant."""
+    mine = Membership.objects.filter(user=request.user, ended_at__isnull=True)
+    kept = mine.filter(tenant__deleted_at__isnull=True, environment__deleted_at__isnull=True)
+    stopped = kept.filter(
+        Q(suspended_at__isnull=False)
+        | Q(tenant__suspended_at__isnull=False)
+        | Q(environment__suspended_at__isnull=False)
+    )
+    return list(stopped.select_related("tenant", "environment").order_by("tenant__name", "id")[:CLOSED_SHOWN])

@@ -1,4 +1,41 @@
+"""Words that several pages share."""
+
+from collections.abc import Mapping
+
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from apitokens.models import Kind, Owner
+
+KINDS = {Kind.CLIENT_CREDENTIALS: gettext_lazy("Client credentials"), Kind.ACCESS_TOKEN: gettext_lazy("Access token")}
+OWNERS = {
+    Owner.ENVIRONMENT: gettext_lazy("The environment"),
+    Owner.TENANT: gettext_lazy("A tenant"),
+    Owner.USER: gettext_lazy("A person"),
+}
+SETTINGS: Mapping[str, str | Promise] = {
+    "name": gettext_lazy("Name"),
+    "level": gettext_lazy("Level"),
+    "description": gettext_lazy("Description"),
+    "for_environment_tokens": gettext_lazy("For the environment's tokens"),
+    "for_tenant_tokens": gettext_lazy("For tenants' tokens"),
+    "for_personal_tokens": gettext_lazy("For personal tokens"),
+    "is_enabled": gettext_lazy("Switched on"),
+    "carries_all_roles": gettext_lazy("Carries every role"),
+    "roles": gettext_lazy("Carries the roles"),
+    "default_lifetime": gettext_lazy("Default lifetime"),
+    "longest_lifetime": gettext_lazy("Longest lifetime"),
+    "may_never_expire": gettext_lazy("May never expire"),
+    "jwt_lifetime": gettext_lazy("Its JWTs live for"),
+    "longest_overlap": gettext_lazy("Longest overlap"),
+    "requires_ip_allowlist": gettext_lazy("Needs an IP allowlist"),
+    "quota": gettext_lazy("How many an owner may hold"),
+    "accepts_basic": gettext_lazy("Accepted as HTTP Basic"),
+    "may_make_tokens": gettext_lazy("May make tokens"),
+}
+# Of the settings, those that are durations.
+SECONDS = {"default_lifetime", "longest_lifetime", "jwt_lifetime", "longest_overlap"}
 
 
 def in_words(seconds: int) -> str:
