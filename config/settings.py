@@ -247,7 +247,11 @@ SPECTACULAR_SETTINGS = {
     ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "ENUM_NAME_OVERRIDES": {"OwnerEnum": "apitokens.models.Owner", "KindEnum": "apitokens.models.Kind"},
+    "ENUM_NAME_OVERRIDES": {
+        "OwnerEnum": "apitokens.models.Owner",
+        "KindEnum": "apitokens.models.Kind",
+        "AlgorithmEnum": "tenants.models.Environment.Algorithm",
+    },
 }
 # Our token endpoint derives its validator from this library; none of its addresses is mounted, its tables stay empty.
 OAUTH2_PROVIDER = {

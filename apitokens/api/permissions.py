@@ -23,7 +23,7 @@ from apitokens.api.acting import (
     principal_of_environment,
     with_version,
 )
-from apitokens.api.roles import FORCE, REPLACEMENT, ImpactOutput, impact_answer, named
+from apitokens.api.roles import FORCE, REPLACEMENT, RoleImpactOutput, impact_answer, named
 from apitokens.api.serializers import StrictSerializer
 from apitokens.governance import permissions
 from apitokens.governance.permissions import DESCRIPTION_MAX, PermissionChange
@@ -132,7 +132,7 @@ class PermissionView(APIView):
         return _answer(changed)
 
     @extend_schema(
-        responses={204: None, 200: ImpactOutput},
+        responses={204: None, 200: RoleImpactOutput},
         parameters=[ENVIRONMENT, IF_MATCH, DRY_RUN, REPLACEMENT, FORCE],
         operation_id="permissions_delete",
     )

@@ -115,7 +115,7 @@ class LossOutput(serializers.Serializer):
     stops = serializers.BooleanField()
 
 
-class ImpactOutput(serializers.Serializer):
+class RoleImpactOutput(serializers.Serializer):
     """What a change would do: `count` tokens would lose something; the first of those that you may see are named."""
 
     count = serializers.IntegerField()
@@ -143,7 +143,7 @@ def impact_answer(principal: Principal, impact: Impact) -> Response:
         if row.token_id in seen
     ]
     body = {"count": impact.count, "is_capped": impact.is_capped, "members": impact.members, "tokens": tokens}
-    return Response(ImpactOutput(body).data)
+    return Response(RoleImpactOutput(body).data)
 
 
 def named(reference: str) -> Q:
@@ -229,7 +229,7 @@ class RoleView(APIView):
         return _answer(roles.edit(by=principal, role=role, change=change, at=timezone.now(), expected=expected))
 
     @extend_schema(
-        responses={204: None, 200: ImpactOutput},
+        responses={204: None, 200: RoleImpactOutput},
         parameters=[TENANT, ENVIRONMENT, IF_MATCH, DRY_RUN, REPLACEMENT, FORCE],
         operation_id="roles_delete",
     )
