@@ -6,6 +6,7 @@ granted what they lacked, nobody's personal token has what they lack now, nothin
 Orders are found again by their seed: `make fuzz` says it, `make test` always takes the same one.
 """
 
+import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from apitokens.governance import invitations, members, permissions, roles, tenan
 from apitokens.models import ApiToken, Kind, Owner, TokenType
 from apitokens.orders import Expiry, Grant, Order
 from apitokens.principals import ConsolePrincipal, Principal
+from apitokens.querysets import standing
 from audit.actors import Actor
 from audit.models import ActorKind
 from audit.services import Refusal
@@ -41,7 +43,8 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 PARTS = 10 if FUZZ_EXAMPLES else 2
 # On PostgreSQL, where each step takes longer, fewer: the rules are the same, and its locks have tests of their own.
 EXAMPLES = (FUZZ_EXAMPLES or (200 if connection.vendor == "sqlite" else 20)) // PARTS
-AT_LEAST = 20 if EXAMPLES * PARTS >= 200 else 1
+# Of each kind of step, in each part: 20 accepted and 20 refused in the run.
+AT_LEAST = 20 // PARTS if EXAMPLES * PARTS >= 200 else 1
 ROLE_KEYS = ("viewer", "member", "admin", "owner", "own:robots")
 DOMAIN = ("reports:read", "reports:write", "settings:manage", "billing:manage")
 ANY = st.integers(0, 10_000)
@@ -94,6 +97,7 @@ class AnyOrder(RuleBasedStateMachine):
     """One environment with two tenants, and a second environment; the fixture `world` brings them."""
 
     world = None
+    reading = ()
 
     def __init__(self):
         super().__init__()
@@ -226,7 +230,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(h=ANY, who=ANY, whom=ANY, asked=st.lists(ANY, min_size=0, max_size=2))
     def change_roles(self, h, who, whom, asked):
         house = self.house(h)
-        by, member, keys = self.actor(house, who), self.member(house, whom), self.role_keys(asked)
+        by = self.actor(house, who) if whom % 2 else self.vendor(house, who)
+        # Who has left has no roles to change: now and then somebody asks nevertheless.
+        here = [member for member in self.members_of(house) if member.ended_at is None] if whom % 4 else []
+        member, keys = here[whom % len(here)] if here else self.member(house, whom), self.role_keys(asked)
         now = max(member.roles.values_list("level", flat=True), default=-1)
         then = max(
             Role.objects.filter(environment=house.environment, key__in=keys).values_list("level", flat=True), default=-1
@@ -245,10 +252,10 @@ class AnyOrder(RuleBasedStateMachine):
         by, member = self.actor(house, who), self.member(house, whom)
         self.attempt("suspend member", lambda: getattr(members, verb)(by=by, membership=member, at=self.at))
 
-    @rule(h=ANY, who=ANY, verb=st.sampled_from(["suspend", "reinstate", "reinstate"]))
+    @rule(h=ANY, who=ANY, verb=st.sampled_from(["suspend", "reinstate"]))
     def stop_tenant(self, h, who, verb):
         house = self.house(h)
-        by = self.vendor(house, who // 4) if who % 4 else self.person(self.member(house, who))
+        by = self.vendor(house, who % 3) if who % 5 else self.person(self.member(house, who))
         tenant = Tenant.objects.get(pk=house.tenant.pk)
         self.attempt("suspend tenant", lambda: getattr(tenants, verb)(by=by, tenant=tenant, at=self.at))
 
@@ -267,7 +274,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(h=ANY, who=ANY, which=ANY, flag=st.booleans(), anew=st.booleans())
     def edit_permission(self, h, who, which, flag, anew):
         house = self.house(h)
-        by = self.actor(house, who)
+        by = self.vendor(house, who) if which % 2 else self.actor(house, who)
         found = Permission.objects.filter(environment=house.environment, key__in=DOMAIN).order_by("key")
         if anew or not found:
             missing = [key for key in DOMAIN if key not in {row.key for row in found}]
@@ -295,7 +302,7 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def edit_token_type(self, h, who, which, on, days, existing):
         house = self.house(h)
-        by = self.actor(house, who)
+        by = self.vendor(house, who) if which % 2 else self.actor(house, who)
         found = list(TokenType.objects.filter(environment=house.environment).order_by("owner", "kind"))
         lifetime = days * 86_400
         change = token_types.TypeChange(is_enabled=on, default_lifetime=lifetime, longest_lifetime=lifetime)
@@ -420,7 +427,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.has_changed = False
 
     def nobody_has_more_than_was_theirs_to_give(self):
-        rows = list(ApiToken.objects.with_standing())
+        rows = self.rows_with_standing()
         owners = {row.membership_id for row in rows if row.membership_id}
         held = {owner: set() for owner in owners}
         keys = MembershipRole.objects.filter(membership__in=owners).values_list("membership", "role__permissions__key")
@@ -434,6 +441,17 @@ class AnyOrder(RuleBasedStateMachine):
                 assert now.permissions <= ceiling
             if row.membership_id is not None:
                 assert now.permissions <= held[row.membership_id], (row.name, now)
+
+    def rows_with_standing(self):
+        """As `with_standing` reads them, for what they may do alone; its SQL is made once and not at every step."""
+        if not AnyOrder.reading:
+            AnyOrder.reading = ApiToken.objects.annotate(**standing()).query.sql_with_params()
+        rows = list(ApiToken.objects.raw(*AnyOrder.reading))
+        for row in rows:
+            for name in ("role_rows", "holder_rows", "vendor_rows"):
+                if isinstance(value := getattr(row, name), str):
+                    setattr(row, name, json.loads(value))
+        return rows
 
     def one_answer_says_what_works(self):
         rows = [

@@ -100,7 +100,7 @@ def test_without_the_permission_to_read_tokens_there_is_no_tab_and_its_address_i
 
 # What opens the pages below `t/<tenant>/`; the record is what Aud reads, and leaving is everybody's right.
 OPENED_BY = {"tokens": "apitokens:read", "members": "members:read", "roles": "roles:read"}
-OPEN_TO_AUD = ("audit", "leave")
+OPEN_TO_AUD = ("", "audit", "leave")
 
 
 @pytest.mark.parametrize("row", PAGES, ids=lambda row: f"{row[0]} {row[1]}")

@@ -50,6 +50,8 @@ FAMILIES = {
     "vendor_invitation": gettext_lazy("Invitations of the vendor"),
     "vendor_membership": gettext_lazy("The vendor's people"),
 }
+# What the operator does belongs to no environment, and so is in none's record.
+OF_NO_ENVIRONMENT = {"admin", "user"}
 KINDS = {
     ActorKind.USER: gettext_lazy("People"),
     ActorKind.TOKEN: gettext_lazy("Tokens"),
@@ -90,7 +92,7 @@ class EventSearch(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        families = sorted({verb.partition(".")[0] for verb in VERBS})
+        families = {verb.partition(".")[0] for verb in VERBS} - OF_NO_ENVIRONMENT
         named = sorted((str(FAMILIES.get(family, family)), family) for family in families)
         about: Any = self.fields["about"]
         about.choices = [("", _("Everything")), *((family, label) for label, family in named)]
