@@ -266,12 +266,10 @@ def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
     tokens = ApiToken.objects.filter(environment=principal.environment)
     if principal.tenant is not None:
         tokens = tokens.filter(tenant=principal.tenant)
-    acts_in_environment = principal.token is not None and principal.token.owner == Owner.ENVIRONMENT
-    if acts_in_environment or principal.vendor_membership is not None:
+    if principal.acts_for_environment:
         own = Q(owner=Owner.USER)
     else:
-        membership = principal.membership or (principal.token.membership if principal.token else None)
-        own = Q(owner=Owner.USER, membership=membership) if membership else Q(pk__in=[])
+        own = Q(owner=Owner.USER, membership=principal.member) if principal.member else Q(pk__in=[])
     seen = Q(pk__in=[])
     if principal.holds("apitokens:read"):
         seen |= Q(owner=Owner.TENANT)
@@ -286,8 +284,7 @@ def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
 
 def sees_flags(principal: Principal) -> bool:
     """Whether it is told what to look at about tokens, which is about other people too (`flags`)."""
-    is_environments = principal.token is not None and principal.token.owner == Owner.ENVIRONMENT
-    return is_environments or principal.vendor_membership is not None or principal.holds("members:read")
+    return principal.acts_for_environment or principal.holds("members:read")
 
 
 def open_token(principal: Principal, token_id: str) -> ApiToken:

@@ -210,9 +210,8 @@ def check_not_deleted(environment: Environment, tenant: Tenant | None = None) ->
 def hold_member(by: Principal) -> None:
     """The member who acts, themselves or by a personal token, against change; `grantor_of` alone comes too late for
     whoever holds the environment exclusively. Nothing for those who are no member."""
-    member = by.membership or (by.token.membership if by.token else None)
-    if member is not None:
-        lock_shared(Membership.objects.filter(pk=member.pk))
+    if by.member is not None:
+        lock_shared(Membership.objects.filter(pk=by.member.pk))
 
 
 def check_may_make(by: Principal, what: Order | ApiToken) -> None:
@@ -227,10 +226,10 @@ def check_may_make(by: Principal, what: Order | ApiToken) -> None:
 
 def check_its_owner(by: Principal, what: Order | ApiToken) -> None:
     """A person makes, changes and enables no personal token but their own; raises NotItsOwner (R3)."""
-    if what.owner != Owner.USER or by.is_system or (by.token and by.token.owner == Owner.ENVIRONMENT):
+    is_environments = by.token is not None and by.token.owner == Owner.ENVIRONMENT
+    if what.owner != Owner.USER or by.is_system or is_environments:
         return
-    member = by.membership or (by.token.membership if by.token else None)
-    if member is None or what.membership != member:
+    if by.member is None or what.membership != by.member:
         raise NotItsOwner
 
 

@@ -38,6 +38,8 @@ class Taken(InvalidField):
     code = "taken"
 
 
+# What is kept of a refused request: enough to see what was meant.
+LONGEST_ASKED, MOST_ASKED = 255, 200
 # How PostgreSQL and SQLite name a broken unique constraint in their errors, and what is then said.
 Unique = Mapping[tuple[str, ...], Refusal]
 
@@ -77,15 +79,18 @@ def changing(
 
 
 def _redacted(asked: Detail) -> Detail:
-    """What was asked for goes into the record of a refusal: but no secret that was sent in the wrong place (R1)."""
+    """What was asked for goes into the record of a refusal: but no secret that was sent in the wrong place (R1).
+
+    Callers give it as it was sent: of a secret that is cut before, most would stay and not be known for one.
+    """
     return {name: _without_secrets(value) for name, value in asked.items()}
 
 
 def _without_secrets(value: object) -> object:
     if isinstance(value, str):
-        return redacted(value)
+        return redacted(value)[:LONGEST_ASKED]
     if isinstance(value, list | tuple | set | frozenset):
-        return [_without_secrets(item) for item in value]
+        return [_without_secrets(item) for item in list(value)[:MOST_ASKED]]
     return value
 
 

@@ -42,6 +42,17 @@ class Principal:
         """The person who acts themselves, not through a token."""
         return self.actor.id if self.membership or self.vendor_membership else None
 
+    @property
+    def member(self) -> Membership | None:
+        """The member of a tenant who acts, themselves or by a personal token."""
+        return self.membership or (self.token.membership if self.token else None)
+
+    @property
+    def acts_for_environment(self) -> bool:
+        """Whether it is of the vendor: a person, a token of the environment, the system. Others act in a tenant."""
+        is_environments = self.token is not None and self.token.owner == "environment"
+        return self.is_system or self.vendor_membership is not None or is_environments
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemberPrincipal(Principal):

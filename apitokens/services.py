@@ -17,7 +17,6 @@ from django.db.models import F, Q
 from apitokens import ceiling, credentials, policy
 from apitokens.ceiling import Decided
 from apitokens.changing import changing, record_change
-from apitokens.credentials import redacted
 from apitokens.models import ApiToken, ApiTokenRole, IssueNonce, Kind, Owner, Secret, TokenType
 from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_description, clean_name, name_key
 from apitokens.principals import Principal
@@ -209,7 +208,7 @@ def take_over(*, by: Principal, token: ApiToken, permissions: Collection[str], a
 
     What was left out stays left out. Raises InvalidField for a permission that none of its roles holds.
     """
-    with _changing(by, "apitoken.edited", token.tenant, token, asked={"permissions": sorted(permissions)[:200]}):
+    with _changing(by, "apitoken.edited", token.tenant, token, asked={"permissions": sorted(permissions)}):
         by, token, grantor = _locked(by, token, at)
         check_holds(grantor, needs(by, token, "create"))
         ceiling.check_its_owner(by, token)
@@ -366,21 +365,14 @@ def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[Principal, Ap
 
 def needs(by: Principal, token: ApiToken, act: str) -> str:
     """The permission that the act takes. Whoever may end a membership may stop the personal tokens that go with it."""
-    if token.owner == Owner.USER and act != "create" and not acts_in_environment(by) and not is_own(by, token):
+    if token.owner == Owner.USER and act != "create" and not by.acts_for_environment and not is_own(by, token):
         return f"members:{act}"
     return f"{PERMISSION_FAMILY[Owner(token.owner)]}:{act}"
 
 
-def acts_in_environment(by: Principal) -> bool:
-    """Whether it is of the vendor: a person, a token of the environment, the system. Others act in a tenant."""
-    is_environments = by.token is not None and by.token.owner == Owner.ENVIRONMENT
-    return by.is_system or by.vendor_membership is not None or is_environments
-
-
 def is_own(by: Principal, token: ApiToken) -> bool:
     """Whether it is a personal token of the very member who acts, themselves or by another token of theirs."""
-    member = by.membership or (by.token.membership if by.token else None)
-    return by.is_system or (member is not None and token.membership_id == member.pk)
+    return by.is_system or (by.member is not None and token.membership_id == by.member.pk)
 
 
 def cap_children(by: Principal, token: ApiToken) -> None:
@@ -466,7 +458,7 @@ def _new_secret(token: ApiToken, by: Principal, at: datetime) -> str:
 
 def _asked(order: Order) -> Detail:
     return {
-        "name": redacted(order.name[:100]),
+        "name": order.name,
         "owner": order.owner,
         "kind": order.kind,
         "roles": list(order.grant.roles),

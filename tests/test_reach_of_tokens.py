@@ -108,6 +108,26 @@ def test_a_secret_in_the_wrong_field_is_not_in_the_record_of_the_refusal(acme, p
     assert secret not in str(everything_stored())
 
 
+VENDORS = [
+    ("tenants", {"name": "{secret}", "slug": "s", "external_id": "{secret}"}),
+    ("tenants", {"name": "x", "slug": "{secret}"[:63]}),
+    ("environments", {"name": "x", "slug": "s", "audience": "urn:x", "token_prefix": "{secret}"}),
+    ("permissions", {"key": "{padding}{secret}"}),
+    ("vendor-invitations", {"email": "a@example.com", "role": "{secret}", "environments": None}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), VENDORS)
+def test_nor_is_most_of_a_secret_that_was_too_long_for_its_field(world, path, body):
+    """Cut before it is known for a secret, nearly all of it would stay."""
+    secret = world.acme.issue("admin").plaintext
+    words = {"{secret}": secret, "{padding}{secret}": "a" * 60 + ":" + secret}
+    filled = {name: words.get(value, value) for name, value in body.items()}
+    answer = world.office.api("auditor", "POST", path, filled, environment=world.production)
+    assert answer.status_code in {400, 403}
+    assert secret[:40] not in str(everything_stored())
+
+
 @pytest.mark.parametrize("slug", ["%00", "%F0%9F%92%A5", "a" * 5000, "..", "Production"])
 def test_an_environment_of_an_impossible_name_is_one_that_is_not_there(world, slug):
     for path in ("tenants", "events", "roles", "vendor-members"):

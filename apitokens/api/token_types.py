@@ -2,7 +2,7 @@
 
 from django.http import Http404
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 from apitokens import access, ceiling
 from apitokens.api.acting import (
     DRY_RUN,
+    ENVIRONMENT,
     IF_MATCH,
     ApiRequest,
     expected_version,
@@ -23,8 +24,6 @@ from apitokens.governance import token_types
 from apitokens.governance.token_types import EXISTING, Impact, OverQuota, TypeChange
 from apitokens.models import Kind, Owner, TokenType
 from apitokens.principals import Principal
-
-ENVIRONMENT = OpenApiParameter("environment", description="Slug. People of the vendor name it; tokens imply it.")
 
 
 def seconds(help_text: str) -> serializers.IntegerField:

@@ -21,8 +21,6 @@ from audit.services import Change, record_each
 from tenants.policy import Grantor, check_holds
 from tenants.queries import lock
 
-__all__ = ["MOST", "Chosen", "Listed", "disable_all", "listed", "preview", "stop"]
-
 # So that one call ends within a request's time; whoever has more calls again.
 MOST = 10_000
 SHOWN = 50
@@ -101,21 +99,20 @@ def _stoppable(by: Principal, grantor: Grantor, chosen: Chosen, at: datetime) ->
     reachable = ApiToken.objects.filter(environment=by.environment, disabled_at__isnull=True).not_expired(at=at)
     if by.tenant is not None:
         reachable = reachable.filter(tenant=by.tenant)
-    member = by.membership or (by.token.membership if by.token else None)
-    others = Q(Q(owner=Owner.USER), ~Q(membership=member) if member else Q())
-    if services.acts_in_environment(by):
+    others = Q(Q(owner=Owner.USER), ~Q(membership=by.member) if by.member else Q())
+    if by.acts_for_environment:
         others = Q(pk__in=[])
     elif not grantor.holds("members:read"):
         # To whoever may not see them, the personal tokens of others don't exist.
         reachable = reachable.exclude(others)
     tokens = among(reachable, chosen, environment=by.environment, at=at)
-    for permission in sorted(_needed(tokens, others)):
-        check_holds(grantor, permission)
-    return tokens
-
-
-def _needed(tokens: ApiTokenQuerySet, others: Q) -> set[str]:
-    """What it takes to stop them all: whoever may end a membership may stop the personal tokens that go with it."""
-    owners = tokens.exclude(others).order_by().values_list("owner", flat=True).distinct()
-    needed = {f"{services.PERMISSION_FAMILY[Owner(owner)]}:delete" for owner in owners}
-    return needed | {"members:delete"} if tokens.filter(others).exists() else needed
+    owners = set(tokens.exclude(others).order_by().values_list("owner", flat=True).distinct())
+    for owner in sorted(owners):
+        check_holds(grantor, f"{services.PERMISSION_FAMILY[Owner(owner)]}:delete")
+    # What is made while we decide was not decided about.
+    decided = Q(~others, owner__in=owners)
+    if tokens.filter(others).exists():
+        # Whoever may end a membership may stop the personal tokens that go with it.
+        check_holds(grantor, "members:delete")
+        decided |= others
+    return tokens.filter(decided)

@@ -103,7 +103,7 @@ def create(
 
     Without a prefix its tokens are called after its slug.
     """
-    asked = {"name": name[:100], "slug": slug[:63], "token_prefix": token_prefix[:32]}
+    asked = {"name": name, "slug": slug, "token_prefix": token_prefix}
     unique = _taken(name, slug, token_prefix)
     with changing(by, "environment.created", target_kind="environment", asked=asked, unique=unique):
         ceiling.check_environment_wide(by, by.environment)

@@ -5,6 +5,7 @@ done here: deadlines are computed at use, and by the time something is erased it
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,10 +18,10 @@ from django.db.models import Q, QuerySet
 
 from accounts.models import User
 from apitokens.changing import AlreadySo
-from apitokens.governance import environments, members, tenants, vendor_members
+from apitokens.governance import environments, invitations, members, tenants, vendor_members
 from apitokens.models import ApiToken, Owner, SigningKey, StatusSlot, TokenType, TokenTypeRole
 from apitokens.principals import Principal, system
-from apitokens.services import tombstone
+from apitokens.services import Gone, tombstone
 from audit.actors import SYSTEM, Actor
 from audit.services import forget, record
 from tenants.models import (
@@ -74,7 +75,7 @@ def erase_user(*, user: User, actor: Actor, at: datetime, force: bool = False) -
         ]
         lock(user)
         _check_not_erased(user)
-        invitations = _withdraw_invitations(user, actor)
+        withdrawn = _withdraw_invitations(user, actor, at)
         EmailAddress.objects.filter(user=user).delete()
         _pseudonymise(user, at)
         forget([user.id])
@@ -90,7 +91,7 @@ def erase_user(*, user: User, actor: Actor, at: datetime, force: bool = False) -
         memberships=len(left),
         vendor_memberships=len(ended),
         tokens=sum(ended) + sum(left),
-        invitations=invitations,
+        invitations=withdrawn,
         sessions=_end_sessions(user),
     )
 
@@ -145,22 +146,21 @@ def _delete_personal(by: Principal, tokens: QuerySet[ApiToken]) -> int:
     return len(ids)
 
 
-def _withdraw_invitations(user: User, actor: Actor) -> int:
+def _withdraw_invitations(user: User, actor: Actor, at: datetime) -> int:
     """An offer names its e-mail: those to this person go, accepted or not."""
     if not user.email or user.voucher_id is not None:
         return 0
-    rows = list(Invitation.objects.select_for_update(no_key=True).filter(email__iexact=user.email).order_by("pk"))
+    theirs = Invitation.objects.filter(email__iexact=user.email)
+    rows = list(theirs.select_related("vendor", "tenant__environment__vendor").order_by("pk"))
     for invitation in rows:
-        if invitation.accepted_at is None:
-            record(
-                actor=actor,
-                verb="invitation.revoked" if invitation.tenant_id else "vendor_invitation.revoked",
-                target_kind="invitation",
-                target_id=invitation.id,
-                environment_id=invitation.environment_id,
-                tenant_id=invitation.tenant_id,
-            )
-    Invitation.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        tenant = invitation.tenant
+        environment = tenant.environment if tenant else invitation.vendor.environments.order_by("pk").first()
+        if invitation.accepted_at is not None or environment is None:
+            invitation.delete()
+            continue
+        by, revoke = system(environment, actor=actor), invitations.revoke if tenant else vendor_members.revoke
+        with suppress(Gone):  # somebody withdrew or replaced it since
+            revoke(by=by, invitation=invitation, at=at)
     return len(rows)
 
 

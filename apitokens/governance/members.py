@@ -112,7 +112,7 @@ def change_roles(
     expected: str | Sequence[str] | None = None,
 ) -> Membership:
     """Give the member exactly these roles, named by key or id. The grantor covers those before and those after (R3)."""
-    asked = {"roles": [redacted(name[:128]) for name in roles]}
+    asked = {"roles": list(roles)}
     with _changing(by, "membership.roles_changed", membership, asked=asked):
         by, grantor, member = _locked(by, membership, at)
         check_holds(grantor, "members:create")
@@ -248,9 +248,8 @@ def snapshot(member: Membership) -> dict[str, object]:
 
 def is_own(by: Principal, member: Membership) -> bool:
     """Whether it is the very member who acts, themselves or by a token that is theirs or that they made."""
-    acting = by.membership or (by.token.membership if by.token else None)
     made_it = by.token is not None and by.token.tenant_id == member.tenant_id and by.token.creator_id == member.user_id
-    return made_it or (acting is not None and acting.pk == member.pk)
+    return made_it or by.member == member
 
 
 def is_last_keeper(membership: Membership) -> bool:
@@ -315,21 +314,19 @@ def _locked(by: Principal, membership: Membership, at: datetime) -> tuple[Princi
     return by, grantor, member
 
 
-def _last_keeper(tenant_id: UUID) -> tuple[UUID, int] | None:
-    """The one active member who may manage members at the highest level, if there is but one, and that level."""
+def keepers(tenant_id: UUID) -> list[tuple[UUID, int]]:
+    """The two highest of the active members who may manage members, each with their level."""
     may_manage = MembershipRole.objects.filter(membership=OuterRef("pk"), role__permissions__key=KEEPS)
-    top = list(
-        Membership.objects.filter(
-            Exists(may_manage),
-            tenant=tenant_id,
-            suspended_at__isnull=True,
-            ended_at__isnull=True,
-            user__is_active=True,
-        )
-        .annotate(level=Max("roles__level"))
-        .order_by("-level", "pk")
-        .values_list("pk", "level")[:2]
+    active = Membership.objects.filter(
+        Exists(may_manage), tenant=tenant_id, suspended_at__isnull=True, ended_at__isnull=True, user__is_active=True
     )
+    by_level = active.annotate(level=Max("roles__level")).order_by("-level", "pk")
+    return list(by_level.values_list("pk", "level")[:2])
+
+
+def _last_keeper(tenant_id: UUID) -> tuple[UUID, int] | None:
+    """The one keeper of the highest level, if there is but one, and that level."""
+    top = keepers(tenant_id)
     if not top or (len(top) > 1 and top[0][1] == top[1][1]):
         return None
     return top[0]

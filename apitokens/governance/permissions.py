@@ -15,7 +15,6 @@ from django.db.models import F, Q, Value
 
 from apitokens import ceiling
 from apitokens.changing import Taken, changing, check_version, record_change, version_of
-from apitokens.credentials import redacted
 from apitokens.governance.impact import Impact, Then, impact_of, nothing
 from apitokens.governance.usage import InUse, TooMany
 from apitokens.models import ApiToken
@@ -70,7 +69,7 @@ def create(
     at: datetime,
 ) -> Permission:
     """A new permission, which nobody holds until it is given to a role."""
-    with _changing(by, "permission.created", asked={"name": redacted(key[:128])}):
+    with _changing(by, "permission.created", asked={"name": key}):
         by, grantor = _hold(by, at)
         check_holds(grantor, "permissions:create")
         if Permission.objects.filter(environment=by.environment).count() >= MOST_PERMISSIONS:

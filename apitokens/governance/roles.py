@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.text import slugify
 
 from apitokens import ceiling
 from apitokens.changing import Taken, changing, check_version, record_change, version_of
-from apitokens.credentials import redacted
 from apitokens.governance.impact import Impact, Then, impact_of, nothing
-from apitokens.governance.members import KEEPS, LastOwner
+from apitokens.governance.members import LastOwner, keepers
 from apitokens.governance.usage import InUse, TooMany
 from apitokens.models import ApiToken, ApiTokenRole, TokenTypeRole
 from apitokens.orders import InvalidField, clean_name
@@ -80,7 +79,7 @@ def create(
 
     Without a key it is made from the name.
     """
-    asked = {"name": redacted(name[:100]), "level": level, "permissions": sorted(permissions)[:200]}
+    asked = {"name": name, "level": level, "permissions": sorted(permissions)}
     with _changing(by, "role.created", tenant, name=name, asked=asked):
         by, grantor = _hold(by, tenant, at)
         check_holds(grantor, "roles:create")
@@ -128,7 +127,7 @@ def edit_many(
     tenant = rows[0].tenant
     only = rows[0] if len(rows) == 1 else None
     names = ", ".join(change.name for change in changes.values() if change.name)
-    asked = {"name": ", ".join(row.name for row in rows)[:100]}
+    asked = {"name": ", ".join(row.name for row in rows)}
     with _changing(by, "role.edited", tenant, only, name=names, asked=asked):
         by, grantor = _hold(by, tenant, at)
         check_holds(grantor, "roles:create")
@@ -360,8 +359,7 @@ def _the(pk: UUID, roles: list[Role]) -> Role:
 
 def _own_roles(by: Principal) -> set[UUID]:
     """The roles that the one who asks holds: a person's, a token's, and of a personal token also its owner's."""
-    membership = by.membership or (by.token.membership if by.token else None)
-    as_member = MembershipRole.objects.filter(membership=membership).values_list("role_id", flat=True)
+    as_member = MembershipRole.objects.filter(membership=by.member).values_list("role_id", flat=True)
     as_token = ApiTokenRole.objects.filter(token=by.token).values_list("role_id", flat=True)
     return {*as_member, *as_token}
 
@@ -462,12 +460,7 @@ def _keepers_level(tenant: Tenant | None, grantor: Grantor) -> int | None:
     """The highest level among the active members who may manage members; None where that is the vendor's to say."""
     if tenant is None or grantor.is_unlimited:
         return None
-    may_manage = MembershipRole.objects.filter(membership=OuterRef("pk"), role__permissions__key=KEEPS)
-    keepers = Membership.objects.filter(
-        Exists(may_manage), tenant=tenant, suspended_at__isnull=True, ended_at__isnull=True, user__is_active=True
-    )
-    highest: int | None = keepers.aggregate(level=Max("roles__level"))["level"]
-    return highest
+    return max((level for _, level in keepers(tenant.pk)), default=None)
 
 
 def _check_kept(tenant: Tenant | None, kept: int | None) -> None:

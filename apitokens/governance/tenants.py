@@ -34,7 +34,7 @@ def create(*, by: Principal, name: str, slug: str, external_id: str | None, at: 
 
     That client has no secret: its first new secret, made by whoever may, is shown to them (R1).
     """
-    asked = {"name": name[:100], "slug": slug[:63], "external_id": (external_id or "")[:EXTERNAL_ID_MAX]}
+    asked = {"name": name, "slug": slug, "external_id": external_id}
     unique = _taken(name, slug, external_id or "")
     with changing(by, "tenant.created", target_kind="tenant", asked=asked, unique=unique):
         ceiling.check_environment_wide(by, by.environment)

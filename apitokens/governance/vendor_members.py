@@ -59,7 +59,7 @@ def invite(
 ) -> Invited:
     """Offer somebody a place with the vendor. `environments` None means all, those to come included."""
     vendor = by.environment.vendor
-    with _changing(by, "vendor_invitation.sent", target_kind="invitation", asked={"vendor_role": role[:16]}):
+    with _changing(by, "vendor_invitation.sent", target_kind="invitation", asked={"vendor_role": role}):
         own = _locked_owner(by, "environments:create")
         role, ids = _clean(role, environments, vendor)
         _check_covered(own, ids)
