@@ -99,19 +99,22 @@ def grantor_for(principal: MemberPrincipal | ConsolePrincipal) -> Grantor:
     return grantor_of_vendor_membership(principal.vendor_membership, principal.environment)
 
 
+def actor_of_token(token: ApiToken, *, ip: str | None, request_id: str) -> Actor:
+    owner = token.membership or token.vendor_membership
+    return Actor(
+        kind=ActorKind.TOKEN,
+        id=token.id,
+        label=token.name,
+        on_behalf_of=owner.user_id if owner else None,
+        ip=ip,
+        request_id=request_id,
+    )
+
+
 def of_token(live: Authenticated, request: PortalRequest) -> Principal:
     """A machine. It acts in its tenant; the vendor's own acts in the one that its JWT is bound to, if any."""
-    owner = live.token.membership or live.token.vendor_membership
-    actor = Actor(
-        kind=ActorKind.TOKEN,
-        id=live.token.id,
-        label=live.token.name,
-        on_behalf_of=owner.user_id if owner else None,
-        ip=client_ip(request),
-        request_id=request.request_id,
-    )
     return Principal(
-        actor=actor,
+        actor=actor_of_token(live.token, ip=client_ip(request), request_id=request.request_id),
         environment=live.token.environment,
         tenant=live.tenant,
         token=live.token,
@@ -299,8 +302,9 @@ def open_token(principal: Principal, token_id: str) -> ApiToken:
 
 
 def with_everything(token: ApiToken) -> ApiToken:
-    """The row again, as it is now, with its standing and last four characters: what representations read."""
-    fresh: ApiToken = ApiToken.objects.with_standing().with_suspicions().with_last_four().get(pk=token.pk)
+    """The row again, as it is now, with its standing and its secrets: what representations read."""
+    rows: ApiTokenQuerySet = ApiToken.objects.with_standing().with_suspicions().with_last_four().with_versions()
+    fresh: ApiToken = rows.get(pk=token.pk)
     return fresh
 
 

@@ -5,19 +5,23 @@ cost (R8). Only who presents the *correct* secret learns that its token is expir
 """
 
 import hmac
+import json
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils.encoding import iri_to_uri
 
-from apitokens import credentials, jwts, policy
-from apitokens.models import ApiToken, Kind, Secret
+from apitokens import assertions, credentials, gathering, jwts, policy
+from apitokens.models import ApiToken, Kind, RevokedJWT, UsageHour, UsedAssertion
 from apitokens.orders import is_allowed_from
 from apitokens.policy import State
-from apitokens.querysets import ABOVE, standing
 from audit.actors import Actor
 from audit.models import ActorKind
 from audit.services import record
@@ -32,10 +36,11 @@ REASONS = {
     State.OWNER_SUSPENDED: "Its owner is suspended or has left.",
     State.OWNER_LEFT: "Its owner is suspended or has left.",
     State.DISABLED: "It is disabled.",
+    State.NOT_YET: "It is not valid before {not_before}.",
     State.EXPIRED: "It has expired.",
+    State.NO_AUDIENCE: "None of the APIs that it is held to is left.",
     State.POWERLESS: "Nothing it was granted is left.",
 }
-_PADDING = b"\0" * 32
 
 
 class InvalidCredential(Exception):
@@ -50,16 +55,27 @@ class Unusable(Exception):
         self.state = state
 
 
+def reason(token: ApiToken, state: State) -> str:
+    """In words for who holds the right secret."""
+    begins = f"{token.not_before:%Y-%m-%dT%H:%M:%SZ}" if token.not_before else ""
+    return REASONS[state].format(not_before=begins)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Authenticated:
-    """A live token with what it may do now. `tenant` is the one it acts in, None for its whole environment."""
+    """A live token with what it may do now. `tenant` is the one it acts in, None for its whole environment.
+
+    `secret_id` is the version of its secret that was presented, None for a JWT; `scopes` and `claims` are the JWT's.
+    """
 
     token: ApiToken
     tenant: Tenant | None
     now: policy.Effective
-    audience: str
+    audiences: policy.Audiences
     scopes: frozenset[str] | None = None
     is_narrowed: bool = False
+    secret_id: UUID | None = None
+    claims: Mapping[str, Any] | None = None
 
 
 def access_token(plaintext: str, *, at: datetime, ip: str | None) -> Authenticated:
@@ -67,8 +83,8 @@ def access_token(plaintext: str, *, at: datetime, ip: str | None) -> Authenticat
     parsed = credentials.parse(plaintext)
     if parsed is None or parsed.marker != credentials.ACCESS_TOKEN:
         raise InvalidCredential
-    found = Q(token__token_id=parsed.token_id, kind=Kind.ACCESS_TOKEN)
-    return _check_own(_matching(found, plaintext, at), at, ip)
+    found = Q(token_id=parsed.token_id, kind=Kind.ACCESS_TOKEN)
+    return _check_own(_matching(found, plaintext, at, ip), at, ip)
 
 
 def client(client_id: str, secret: str, *, at: datetime, ip: str | None) -> Authenticated:
@@ -76,27 +92,69 @@ def client(client_id: str, secret: str, *, at: datetime, ip: str | None) -> Auth
     parsed = credentials.parse(secret)
     if parsed is None or parsed.marker != credentials.CLIENT_SECRET or "\0" in client_id:
         raise InvalidCredential
-    found = Q(token__client_id=client_id, kind=Kind.CLIENT_CREDENTIALS)
-    return _check_own(_matching(found, secret, at), at, ip)
+    found = Q(client_id=client_id, kind=Kind.CLIENT_CREDENTIALS)
+    return _check_own(_matching(found, secret, at, ip), at, ip)
+
+
+def client_by_assertion(
+    client_id: str | None, assertion: str, audience_ok: Collection[str], *, at: datetime, ip: str | None
+) -> Authenticated:
+    """Check a JWT that the client signed with a key of its own (RFC 7523); raises InvalidCredential or Unusable.
+
+    `client_id` is the one sent beside it, if any; `audience_ok` what it may be meant for besides its environment's
+    issuer. What is right is used up by this, in a transaction of its own, whether or not the client works now.
+    """
+    claimed = assertions.read(assertion, at=at)
+    if claimed is None or client_id not in {None, claimed.client_id}:
+        raise InvalidCredential
+    found = ApiToken.objects.filter(client_id=claimed.client_id, kind=Kind.CLIENT_CREDENTIALS)
+    token = found.with_standing().with_public_keys(at=at).first()
+    # One that was replaced is known by its `kid` alone, so that nobody waits while many are tried.
+    rows = [(UUID(row[0]), row[1], json.loads(row[2])) for row in (token.key_rows if token else [])]
+    named = [row for row in rows if row[2]["kid"] == claimed.kid] or [row for row in rows if row[1]]
+    index = assertions.signer(claimed, [jwk for *_, jwk in named])
+    if token is None:
+        raise InvalidCredential
+    secret_id, is_live, _ = named[index] if index is not None else (None, False, None)
+    is_meant_for_us = not claimed.audiences.isdisjoint({token.environment.issuer, *audience_ok})
+    if not is_live or not is_meant_for_us or not _is_first_use(token, claimed):
+        outcome = UsageHour.Outcome.RETIRED_SECRET if secret_id and not is_live else UsageHour.Outcome.WRONG_SECRET
+        gathering.used(token, outcome=outcome, tenant=token.tenant, at=at, ip=ip, secret_id=secret_id)
+        raise InvalidCredential
+    return replace(_check(token, token.tenant, at, ip), secret_id=secret_id)
+
+
+def _is_first_use(token: ApiToken, assertion: assertions.Assertion) -> bool:
+    """Uses the assertion up; of two at the same moment one is the first."""
+    try:
+        with transaction.atomic(durable=True):
+            UsedAssertion.objects.create(token=token, jti_digest=assertion.jti_digest, expires_at=assertion.expires_at)
+    except IntegrityError:
+        return False
+    return True
 
 
 def access_jwt(text: str, *, at: datetime, ip: str | None) -> Authenticated:
-    """Check a JWT of ours and the token behind it; it lives while its `gen` is today's sum (R5).
+    """Check a JWT of ours and the token behind it; it lives while its `gen` is today's sum (R5) and nobody revoked it.
 
-    Raises InvalidCredential or Unusable. What it may do is its scope ∩ what the token may do now.
+    Raises InvalidCredential or Unusable. What it may do is its scope ∩ what the token may do now, and it is for its
+    `aud` ∩ what the token may be used for now.
     """
     if (verified := jwts.read(text)) is None:
         raise InvalidCredential
     claims, key = verified
+    revoked = RevokedJWT.objects.filter(environment=OuterRef("environment"), jti=claims["jti"])
     token = (
         ApiToken.objects.with_standing()
-        .filter(client_id=claims["client_id"], kind=Kind.CLIENT_CREDENTIALS, environment=key.environment_id)
+        .filter(environment=key.environment_id, kind=Kind.CLIENT_CREDENTIALS, client_id=claims["client_id"])
+        .exclude(Exists(revoked))
         .first()
     )
     if token is None:
         raise InvalidCredential
     tenant = _tenant_of(claims, token)
-    if claims.get("gen") != policy.generation(token, tenant):
+    audiences = policy.audiences_of(token).narrowed(jwts.audiences(claims))
+    if claims.get("gen") != policy.generation(token, tenant) or not audiences.allowed:
         raise InvalidCredential
     live = _check(token, tenant, at, ip)
     scopes = frozenset(str(claims.get("scope", "")).split())
@@ -105,7 +163,31 @@ def access_jwt(text: str, *, at: datetime, ip: str | None) -> Authenticated:
         now = now.without_roles(now.permissions)
     if not now.permissions:
         raise Unusable(State.POWERLESS, REASONS[State.POWERLESS])
-    return replace(live, tenant=tenant, now=now, scopes=scopes, is_narrowed=is_narrowed)
+    return replace(live, now=now, audiences=audiences, scopes=scopes, is_narrowed=is_narrowed, claims=claims)
+
+
+def presented(text: str, *, at: datetime, ip: str | None) -> Authenticated:
+    """Check a JWT or an access token, whichever it is, for whatever API; raises InvalidCredential or Unusable."""
+    check = access_jwt if jwts.looks_like_jwt(text) else access_token
+    return check(text, at=at, ip=ip)
+
+
+def for_our_api(live: Authenticated) -> Authenticated:
+    """The same, if it may be used for our own API; raises Unusable for what is meant for others alone."""
+    if live.audiences.own:
+        return live
+    # RFC 6750 section 3 has no quotation mark, no backslash and nothing beyond ASCII in a description.
+    meant = ", ".join(iri_to_uri(uri) for uri in sorted(live.audiences.allowed))
+    raise Unusable(None, f"It is for {meant[:200]} and not for this API.")
+
+
+def holder(plaintext: str, *, at: datetime, ip: str | None) -> ApiToken:
+    """The access token of which this is a live secret, whether or not it works now; raises InvalidCredential."""
+    parsed = credentials.parse(plaintext)
+    if parsed is None or parsed.marker != credentials.ACCESS_TOKEN:
+        raise InvalidCredential
+    token, _ = _matching(Q(token_id=parsed.token_id, kind=Kind.ACCESS_TOKEN), plaintext, at, ip)
+    return token
 
 
 def record_seen_in_address(plaintext: str, *, at: datetime, ip: str | None) -> None:
@@ -114,7 +196,7 @@ def record_seen_in_address(plaintext: str, *, at: datetime, ip: str | None) -> N
     if parsed is None:
         return
     try:
-        token = _matching(Q(token__token_id=parsed.token_id), plaintext, at)
+        token, _ = _matching(Q(token_id=parsed.token_id), plaintext, at, ip)
     except InvalidCredential:
         return
     record(
@@ -143,48 +225,65 @@ def _tenant_of(claims: dict[str, Any], token: ApiToken) -> Tenant | None:
     return tenant
 
 
-def _matching(found: Q, plaintext: str, at: datetime) -> ApiToken:
-    """The token one of whose live secrets is this one. Always one query and at least one digest, found or not (R8)."""
-    rows = (
-        Secret.objects.filter(found, slot__isnull=False, digest__isnull=False)
-        .select_related("token", *(f"token__{above}" for above in ABOVE))
-        .annotate(**standing("token__"))
-    )
-    match = None
-    for row in rows:
-        if _is_right(plaintext, row) and (row.expires_at is None or row.expires_at > at):
-            match = row
-    if not rows:
-        hmac.compare_digest(credentials.digest(plaintext, next(iter(settings.PEPPERS.values()))), _PADDING)
-    if match is None:
+def _matching(found: Q, plaintext: str, at: datetime, ip: str | None) -> tuple[ApiToken, UUID]:
+    """The token one of whose live secrets is this one, and which; raises InvalidCredential.
+
+    One query and a digest under the newest pepper, whatever is found (R8). One that was replaced is as wrong as any.
+    """
+    token = ApiToken.objects.with_standing().with_secrets(at=at).filter(found).first()
+    newest = max(settings.PEPPERS)
+    digests = {newest: credentials.digest(plaintext, settings.PEPPERS[newest])}
+    matches = [row for row in token.secret_rows if _is_right(plaintext, digests, row)] if token else []
+    if token is None:
         raise InvalidCredential
-    for name in standing():
-        setattr(match.token, name, getattr(match, name))
-    return match.token
+    for secret_id, is_live, _, pepper_id in matches:
+        if is_live:
+            if pepper_id != newest:
+                gathering.redigest(UUID(secret_id), was_under=pepper_id, pepper_id=newest, digest=digests[newest])
+            return token, UUID(secret_id)
+    gathering.used(
+        token,
+        outcome=UsageHour.Outcome.RETIRED_SECRET if matches else UsageHour.Outcome.WRONG_SECRET,
+        tenant=token.tenant,
+        at=at,
+        ip=ip,
+        secret_id=UUID(matches[0][0]) if matches else None,
+    )
+    raise InvalidCredential
 
 
-def _is_right(plaintext: str, secret: Secret) -> bool:
-    if secret.digest is None or secret.pepper_id is None:
+def _is_right(plaintext: str, digests: dict[int, bytes], row: list[Any]) -> bool:
+    """Of one of `secret_rows`; `digests` are those of the plaintext by pepper, and grow."""
+    secret_id, _, stored, pepper_id = row
+    if pepper_id not in settings.PEPPERS:
+        logger.error("refused: pepper %s of secret %s is not configured", pepper_id, UUID(secret_id))
         return False
-    try:
-        return credentials.matches(plaintext, bytes(secret.digest), secret.pepper_id, settings.PEPPERS)
-    except credentials.PepperMissing:
-        logger.error("refused: pepper %s of secret %s is not configured", secret.pepper_id, secret.id)
-        return False
+    if pepper_id not in digests:
+        digests[pepper_id] = credentials.digest(plaintext, settings.PEPPERS[pepper_id])
+    return hmac.compare_digest(digests[pepper_id], bytes.fromhex(stored))
 
 
-def _check_own(token: ApiToken, at: datetime, ip: str | None) -> Authenticated:
-    return _check(token, token.tenant, at, ip)
+def _check_own(matched: tuple[ApiToken, UUID], at: datetime, ip: str | None) -> Authenticated:
+    token, secret_id = matched
+    return replace(_check(token, token.tenant, at, ip), secret_id=secret_id)
 
 
 def _check(token: ApiToken, tenant: Tenant | None, at: datetime, ip: str | None) -> Authenticated:
     """The right secret is known; whether it works now, from here."""
+    try:
+        return _usable(token, tenant, at, ip)
+    except Unusable:
+        gathering.used(token, outcome=UsageHour.Outcome.UNUSABLE, tenant=tenant, at=at, ip=ip)
+        raise
+
+
+def _usable(token: ApiToken, tenant: Tenant | None, at: datetime, ip: str | None) -> Authenticated:
     now = policy.effective_permissions(policy.Standing.of(token))
     state = policy.state(token, now, at=at)
     if state != State.USABLE:
-        raise Unusable(state, REASONS[state])
+        raise Unusable(state, reason(token, state))
     if tenant is not None and (tenant.suspended_at or tenant.deleted_at):
         raise Unusable(State.TENANT_SUSPENDED, REASONS[State.TENANT_SUSPENDED])
     if not is_allowed_from(token.ip_allowlist, ip):
         raise Unusable(None, "It may not be used from this address.")
-    return Authenticated(token=token, tenant=tenant, now=now, audience=token.audience or token.environment.issuer)
+    return Authenticated(token=token, tenant=tenant, now=now, audiences=policy.audiences_of(token))

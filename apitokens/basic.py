@@ -4,9 +4,11 @@ import base64
 import binascii
 from urllib.parse import unquote_plus
 
+from apitokens import credentials
+
 
 class Unreadable(Exception):
-    """Not the base64 of id:secret."""
+    """Not the base64 of id:secret; the message never says back what was sent."""
 
 
 def decode(value: str) -> tuple[str, str]:
@@ -22,4 +24,9 @@ def decode(value: str) -> tuple[str, str]:
     client_id, colon, secret = text.partition(":")
     if not colon:
         raise Unreadable("The Basic credentials have no colon between id and secret.")
-    return unquote_plus(client_id), unquote_plus(secret)
+    client_id, secret = unquote_plus(client_id), unquote_plus(secret)
+    if credentials.parse(client_id):
+        raise Unreadable(
+            "This secret came where the client id belongs: Basic takes both, an access token goes as Bearer."
+        )
+    return client_id, secret

@@ -7,14 +7,14 @@ is decided on is therefore read after the lock, never before.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Q
 
 from apitokens import policy
 from apitokens.models import ApiToken, Kind, Owner, TokenType
-from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_networks, lies_within
+from apitokens.orders import Expiry, Grant, InvalidField, Order, all_lie_within, clean_networks, in_days
 from apitokens.principals import Principal
 from audit.services import Refusal
 from tenants.models import Environment, Membership, Permission, Role, Tenant, VendorMembership
@@ -27,6 +27,7 @@ from tenants.queries import (
     lock_shared,
 )
 
+DEFAULT_OVERLAP = 24 * 3600
 GRANTABLE = {
     Owner.ENVIRONMENT: "for_environment_tokens",
     Owner.TENANT: "for_tenant_tokens",
@@ -101,7 +102,19 @@ class WiderThanCaller(Refusal):
     code = "wider_than_caller"
 
     def __init__(self) -> None:
-        super().__init__("A token can't hand out one that outlives it or that can be used from more networks than it.")
+        super().__init__(
+            "A token can't hand out one that outlives it, or that can be used from more networks or for more APIs."
+        )
+
+
+class WiderThanParent(Refusal):
+    """R13 holds for as long as the token that made it is there, whoever asks."""
+
+    code = "wider_than_parent"
+    is_denial = False
+
+    def __init__(self) -> None:
+        super().__init__("The token that made it has narrower limits by now: bring this one within them first.")
 
 
 class OutOfPolicy(Refusal):
@@ -328,6 +341,24 @@ def check_quota(token_type: TokenType, owner: Membership | Tenant | Environment,
         raise QuotaReached(token_type.quota)
 
 
+def overlap_of(token_type: TokenType, asked: int | None) -> timedelta:
+    """How long the old secret goes on: as asked for within the token type's limit, by default up to a day (R7)."""
+    longest = token_type.longest_overlap
+    if asked is None:
+        return timedelta(seconds=min(DEFAULT_OVERLAP, longest))
+    if not 0 <= asked <= longest:
+        raise InvalidField("overlap", f"The longest overlap here is {in_days(longest)}: choose a shorter one.")
+    return timedelta(seconds=asked)
+
+
+def check_begins_before_it_ends(token: ApiToken) -> None:
+    """Raises InvalidField."""
+    if token.not_before and token.expires_at and token.not_before >= token.expires_at:
+        raise InvalidField(
+            "not_before", "It would expire before it begins: choose an earlier moment, or a later expiry."
+        )
+
+
 def expiry_of(parent: ApiToken | None, token_type: TokenType, expiry: Expiry, at: datetime) -> datetime | None:
     """Within the token type's limits, and never after the token that made it (R13)."""
     moment = expiry.settle(token_type, now=at)
@@ -340,28 +371,57 @@ def expiry_of(parent: ApiToken | None, token_type: TokenType, expiry: Expiry, at
 
 
 def check_no_wider(by: Principal, token: ApiToken) -> None:
-    """A token hands out none that outlives it or is open to more networks, be it itself (R13); raises WiderThanCaller.
+    """A token hands out none that outlives it or is open to more networks or for more APIs, be it itself (R13).
 
-    What it makes is held to this by `expiry_of` and `networks_of`; what it changes, enables or renews by this.
+    What it makes is held to this by `expiry_of`, `networks_of` and `audiences_of`; what it changes, enables or rotates
+    by this. Raises WiderThanCaller.
     """
-    if by.token is None:
-        return
-    latest, inherited = by.token.expires_at, by.token.ip_allowlist
-    if latest is not None and (token.expires_at is None or token.expires_at > latest):
-        raise WiderThanCaller
-    within = token.ip_allowlist and all(lies_within(network, inherited) for network in token.ip_allowlist)
-    if inherited and not within:
+    if by.token is not None and is_wider(token, than=by.token):
         raise WiderThanCaller
 
 
-def networks_of(by: Principal, token_type: TokenType, asked: tuple[str, ...]) -> list[str]:
-    """The IP allowlist; a token made by a token is never open to more networks than its parent (R13)."""
+def check_no_wider_than_parent(token: ApiToken) -> None:
+    """Whoever lets it work again, it is no wider than what made it; raises WiderThanParent."""
+    if token.parent is not None and is_wider(token, than=token.parent):
+        raise WiderThanParent
+
+
+def is_wider(token: ApiToken, *, than: ApiToken) -> bool:
+    """Whether it lives longer than the other, or is open to networks or good for APIs that the other is not."""
+    if than.expires_at is not None and (token.expires_at is None or token.expires_at > than.expires_at):
+        return True
+    if than.ip_allowlist and not (token.ip_allowlist and all_lie_within(token.ip_allowlist, than.ip_allowlist)):
+        return True
+    return bool(than.audiences) and not (token.audiences and set(token.audiences) <= set(than.audiences))
+
+
+def networks_of(
+    by: Principal, token_type: TokenType, asked: tuple[str, ...], *, parent: ApiToken | None = None
+) -> list[str]:
+    """The IP allowlist: never more networks than those of the token that asks, or of the one that made it (R13)."""
     networks = clean_networks(asked)
-    inherited = by.token.ip_allowlist if by.token else []
-    if not networks:
-        networks = inherited
-    if inherited and not all(lies_within(network, inherited) for network in networks):
+    bounds = [token.ip_allowlist for token in (by.token, parent) if token is not None and token.ip_allowlist]
+    if not networks and bounds:
+        networks = bounds[0]
+    if not all(all_lie_within(networks, bound) for bound in bounds):
         raise InvalidField("ip_allowlist", "It can't be used from more networks than the token that makes it.")
     if token_type.requires_ip_allowlist and not networks:
         raise InvalidField("ip_allowlist", "Tokens of this type need the networks they may be used from.")
     return networks
+
+
+def audiences_of(
+    by: Principal, environment: Environment, asked: tuple[str, ...], *, parent: ApiToken | None = None
+) -> list[str]:
+    """The API identifiers it is held to, none for all; never more than those of the token that asks, or made it (R13).
+
+    Each is one of the environment's, or its issuer; raises InvalidField.
+    """
+    bounds = [token.audiences for token in (by.token, parent) if token is not None and token.audiences]
+    audiences = sorted(set(asked or (bounds[0] if bounds else ())))
+    known = {environment.issuer, *environment.api_identifiers.values_list("uri", flat=True)}
+    if asked and (unknown := sorted(set(asked) - known)):
+        raise InvalidField("audiences", f"Unknown API identifier: {', '.join(unknown)[:200]}.")
+    if not all(set(audiences) <= set(bound) for bound in bounds):
+        raise InvalidField("audiences", "It can't be used for more APIs than the token that makes it.")
+    return audiences

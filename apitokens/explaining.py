@@ -252,7 +252,9 @@ def _unusable(token: ApiToken, state: State) -> tuple[str, datetime | None]:
         State.OWNER_SUSPENDED: (_("Its owner is suspended."), member.suspended_at if member else None),
         State.OWNER_LEFT: (_("Its owner has left."), member.ended_at if member else None),
         State.DISABLED: (_("The token is disabled."), token.disabled_at),
+        State.NOT_YET: (_("The token is not valid before %(date)s.") % {"date": _day(token.not_before)}, None),
         State.EXPIRED: (_("The token has expired."), token.expires_at),
+        State.NO_AUDIENCE: (_("None of the APIs that the token is held to is left."), None),
     }
     return at.get(state, (_("The token does not work."), None))
 

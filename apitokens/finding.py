@@ -20,6 +20,7 @@ LAST_FOUR = 4
 class StateFilter(StrEnum):
     USABLE = "usable"
     DISABLED = "disabled"
+    NOT_YET = "not_yet"
     EXPIRED = "expired"
     OUT_OF_POLICY = "out_of_policy"
 
@@ -74,6 +75,8 @@ def among(tokens: ApiTokenQuerySet, chosen: Chosen, *, environment: Environment,
             return tokens.usable(at=at)
         case StateFilter.DISABLED:
             return tokens.filter(disabled_at__isnull=False)
+        case StateFilter.NOT_YET:
+            return tokens.filter(not_before__gt=at)
         case StateFilter.EXPIRED:
             return tokens.filter(expires_at__lte=at)
         case StateFilter.OUT_OF_POLICY:

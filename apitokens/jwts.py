@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +15,7 @@ from rest_framework_simplejwt.tokens import Token
 
 from apitokens import keyring, policy
 from apitokens.models import ApiToken, SigningKey
-from tenants.models import ApiIdentifier, Tenant
+from tenants.models import Tenant
 
 # RFC 7638: base64url of SHA-256.
 KID = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -28,7 +30,7 @@ class AccessJWT(Token):
     token_type = "at+jwt"  # noqa: S105 -- RFC 9068 section 2.1
     lifetime = timedelta(hours=1)
 
-    def __init__(self, token: Any = None, *, key: SigningKey, audience: str | list[str]) -> None:
+    def __init__(self, token: Any = None, *, key: SigningKey, audience: str | list[str] | None) -> None:
         self.backend = keyring.RingBackend(key, typ=self.token_type, issuer=key.environment.issuer, audience=audience)
         super().__init__(token)
         # simplejwt's own claim for what the header's `typ` says; there is no place for two.
@@ -38,8 +40,23 @@ class AccessJWT(Token):
         return self.backend
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a reader of the JWT may look whether it has been ended meanwhile: bit `index` of the list at `uri`."""
+
+    uri: str
+    index: int
+
+
 def issue(
-    token: ApiToken, *, tenant: Tenant | None, now: policy.Effective, key: SigningKey, audience: str, at: datetime
+    token: ApiToken,
+    *,
+    tenant: Tenant | None,
+    now: policy.Effective,
+    key: SigningKey,
+    audience: str | list[str],
+    status: Place,
+    at: datetime,
 ) -> tuple[str, int]:
     """The signed JWT and its lifetime in seconds: the token type's, but never past the token's end."""
     expires = at + timedelta(seconds=token.token_type.jwt_lifetime)
@@ -52,6 +69,7 @@ def issue(
     access["scope"] = " ".join(sorted(now.permissions))
     access["env"] = token.environment.slug
     access["gen"] = policy.generation(token, tenant)
+    access["status"] = {"status_list": {"idx": status.index, "uri": status.uri}}
     if tenant is not None:
         access["tenant"] = str(tenant.id)
         if tenant.external_id:
@@ -69,9 +87,10 @@ def looks_like_jwt(text: str) -> bool:
 
 
 def read(text: str) -> tuple[dict[str, Any], SigningKey] | None:
-    """The claims of a live JWT of ours for our own API, and the key that signed it; None for anything else.
+    """The claims of a JWT of ours that has begun and not expired, and the key that signed it; None for anything else.
 
     Nothing in the token but its `kid` is believed before the signature is: not the algorithm, not an address of a key.
+    Whom it is meant for (`aud`), and whether the token behind it still lives, is for `authentication`.
     """
     if len(text) > keyring.LONGEST_JWT:
         return None
@@ -81,11 +100,15 @@ def read(text: str) -> tuple[dict[str, Any], SigningKey] | None:
         return None
     if not isinstance(kid, str) or not KID.fullmatch(kid) or (key := keyring.verifying_key(kid)) is None:
         return None
-    default = ApiIdentifier.objects.filter(environment=key.environment_id, is_default=True).values_list(
-        "uri", flat=True
-    )
     try:
-        access = AccessJWT(text, key=key, audience=[key.environment.issuer, *default])
+        access = AccessJWT(text, key=key, audience=None)
     except TokenError:
         return None
     return access.payload, key
+
+
+def audiences(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Its `aud`, which is one string or a list of them (RFC 7519 section 4.1.3); of anything else it is for nobody."""
+    named = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
+    is_readable = isinstance(named, list) and all(isinstance(one, str) for one in named)
+    return frozenset(named if is_readable else ())

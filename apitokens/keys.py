@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -14,6 +16,21 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 # RFC 7638 section 3.2: the members that make up a thumbprint, by key type.
 THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
+
+
+LONGEST_KEY = 8 * 1024
+# Members that only a private or a shared key has (RFC 7518 section 6).
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+RSA_BITS = range(2048, 8192 + 1)
+RSA_EXPONENT_BITS = 32
+PRIVATE = (
+    "This is a private key, which nobody but its owner may have. It was not kept; it has travelled, so make a new pair "
+    "and paste the public half."
+)
+
+
+class KeyRefused(ValueError):
+    """What was pasted is no public key that we take; the message never says it back."""
 
 
 class KeyUnreadable(Exception):
@@ -66,10 +83,80 @@ def encrypt(plain: bytes, key_encryption_keys: Sequence[str]) -> bytes:
     return MultiFernet([Fernet(key) for key in key_encryption_keys]).encrypt(plain)
 
 
+def rewrap(encrypted: bytes, key_encryption_keys: Sequence[str]) -> bytes | None:
+    """The same under the first of the keys; None if it is so already; raises KeyUnreadable."""
+    try:
+        Fernet(key_encryption_keys[0]).decrypt(encrypted)
+    except InvalidToken:
+        return encrypt(_unwrap(encrypted, key_encryption_keys), key_encryption_keys)
+    return None
+
+
 def decrypt_private_key(encrypted: bytes, key_encryption_keys: Sequence[str]) -> PrivateKeyTypes:
     """The key object; raises KeyUnreadable."""
+    return serialization.load_pem_private_key(_unwrap(encrypted, key_encryption_keys), password=None)
+
+
+def _unwrap(encrypted: bytes, key_encryption_keys: Sequence[str]) -> bytes:
     try:
-        pem = MultiFernet([Fernet(key) for key in key_encryption_keys]).decrypt(bytes(encrypted))
+        return MultiFernet([Fernet(key) for key in key_encryption_keys]).decrypt(encrypted)
     except InvalidToken as error:
         raise KeyUnreadable("no key-encryption key opens this signing key") from error
-    return serialization.load_pem_private_key(pem, password=None)
+
+
+def read_public_key(text: str) -> dict[str, str]:
+    """A pasted JWK or PEM as the JWK that is stored: public members, `kid` (RFC 7638), `alg` and `use`.
+
+    P-256 for ES256, RSA of at least 2,048 bits for RS256, Ed25519 for EdDSA; raises KeyRefused for anything else.
+    """
+    text = text.strip()
+    if len(text) > LONGEST_KEY:
+        raise KeyRefused("This is too long for one public key.")
+    key = _from_jwk(text) if text.startswith("{") else _from_pem(text)
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        algorithm, jwk = "ES256", ECAlgorithm.to_jwk(key, as_dict=True)
+    elif isinstance(key, rsa.RSAPublicKey) and _is_sound(key):
+        algorithm, jwk = "RS256", RSAAlgorithm.to_jwk(key, as_dict=True)
+    elif isinstance(key, ed25519.Ed25519PublicKey):
+        algorithm, jwk = "EdDSA", OKPAlgorithm.to_jwk(key, as_dict=True)
+    else:
+        raise KeyRefused("Use an EC key on P-256, an RSA key of 2,048 to 8,192 bits, or an Ed25519 key.")
+    public = {name: str(jwk[name]) for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
+    return {**public, "kid": thumbprint(public), "use": "sig", "alg": algorithm}
+
+
+def _is_sound(key: rsa.RSAPublicKey) -> bool:
+    """An exponent of any size would make each verification as slow as whoever pasted it likes."""
+    return key.key_size in RSA_BITS and key.public_numbers().e.bit_length() <= RSA_EXPONENT_BITS
+
+
+def _from_jwk(text: str) -> object:
+    try:
+        jwk = json.loads(text)
+    except (ValueError, RecursionError):
+        raise KeyRefused("This begins like a JWK but is not readable JSON.") from None
+    if PRIVATE_MEMBERS & set(jwk):
+        raise KeyRefused(PRIVATE)
+    if "keys" in jwk:
+        raise KeyRefused("This is a set of keys: paste one of them.")
+    expected = {"EC": "ES256", "RSA": "RS256", "OKP": "EdDSA"}.get(str(jwk.get("kty")))
+    said = "EdDSA" if jwk.get("alg") == "Ed25519" else jwk.get("alg", expected)  # its name since RFC 9864
+    if jwk.get("use", "sig") != "sig" or said != expected:
+        raise KeyRefused("This key is not meant to sign with ES256, RS256 or EdDSA.")
+    try:
+        return jwt.PyJWK(jwk, algorithm=expected).key
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+        raise KeyRefused("This is not a public key as a JWK.") from None
+
+
+def _from_pem(text: str) -> object:
+    if "PRIVATE KEY" in text:
+        raise KeyRefused(PRIVATE)
+    if "BEGIN CERTIFICATE" in text:
+        raise KeyRefused("This is a certificate: paste the public key in it (openssl x509 -pubkey -noout).")
+    if "BEGIN PUBLIC KEY" not in text:
+        raise KeyRefused("Paste a public key as a JWK, or as a PEM that begins with -----BEGIN PUBLIC KEY-----.")
+    try:
+        return serialization.load_pem_public_key(text.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeyRefused("This is not a readable public key.") from None

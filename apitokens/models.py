@@ -146,9 +146,15 @@ class ApiToken(models.Model):
     grantor_level = models.PositiveSmallIntegerField(null=True, blank=True)
     roles = models.ManyToManyField(Role, through="ApiTokenRole", related_name="api_tokens")
     ip_allowlist = models.JSONField(default=list, blank=True)
+    # The API identifiers that it may be used for; empty: all of the environment's.
+    audiences = models.JSONField(default=list, blank=True)
     generation = models.PositiveIntegerField(default=0)
     disabled_at = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    # To the minute, and never part of a decision (R9).
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_ip = models.GenericIPAddressField(null=True, editable=False)
     creator = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
@@ -157,12 +163,14 @@ class ApiToken(models.Model):
 
     objects = ApiTokenQuerySet.as_manager()
 
-    # Annotations, on rows read `with_standing`, `with_suspicions` and `with_last_four` alone.
+    # On rows read `with_standing`, `with_suspicions`, `with_versions` and the like alone.
+    held_versions: list["Secret"]
     role_rows: list[list[Any]]
     holder_rows: list[list[Any]]
     vendor_rows: list[list[str]]
     vendor_membership_is_listed: bool
-    audience: str | None
+    slot_rows: list[list[int]]
+    audience_rows: list[list[Any]]
     last_four: str | None
     is_known_to_one_who_left: bool
     is_creator_member: bool
@@ -170,6 +178,8 @@ class ApiToken(models.Model):
     is_creator_without_grant_at_vendor: bool
     creator_rows: list[list[Any]]
     has_uncarried_role: bool
+    secret_rows: list[list[Any]]
+    key_rows: list[list[Any]]
 
     class Meta:
         indexes = [
@@ -225,6 +235,10 @@ class ApiToken(models.Model):
             models.CheckConstraint(
                 condition=Q(expires_at__isnull=True) | Q(expires_at__gt=F("created_at")),
                 name="apitoken_expires_after_creation",
+            ),
+            models.CheckConstraint(
+                condition=Q(not_before__isnull=True) | Q(expires_at__isnull=True) | Q(expires_at__gt=F("not_before")),
+                name="apitoken_expires_after_it_begins",
             ),
             CompositeForeignKey(
                 fields=("tenant", "environment"), to_fields=("id", "environment"), name="apitoken_tenant_of_environment"
@@ -302,6 +316,8 @@ class Secret(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True)
     retired_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_ip = models.GenericIPAddressField(null=True, editable=False)
 
     class Meta:
         indexes = [models.Index(fields=["environment", "last_four"], name="secret_found_by_last_four")]
@@ -361,7 +377,12 @@ class SigningKey(models.Model):
     public_jwk = models.JSONField()
     private_key_encrypted = models.BinaryField()
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # While it is published: when it is to sign; afterwards: since when it has.
     active_from = models.DateTimeField(null=True)
+    # When its successor took over; it verifies for the longest JWT lifetime more.
+    retiring_from = models.DateTimeField(null=True)
+    # Retired or compromised: nothing that it signed is believed any more.
+    ended_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -378,6 +399,14 @@ class SigningKey(models.Model):
             models.CheckConstraint(
                 condition=~Q(state__in=["active", "retiring"]) | Q(active_from__isnull=False),
                 name="signingkey_active_since",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="retiring") | Q(retiring_from__isnull=False), name="signingkey_retiring_since"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["retired", "compromised"], ended_at__isnull=False)
+                | Q(state__in=["published", "active", "retiring"], ended_at__isnull=True),
+                name="signingkey_ended_since",
             ),
         ]
 
@@ -408,3 +437,107 @@ class StatusSlot(models.Model):
 
     def __str__(self) -> str:
         return f"status slot {self.index} of environment {self.environment_id}"
+
+
+class StatusCounter(models.Model):
+    """An environment's high-water mark: the index that its next status slot gets. It only ever grows."""
+
+    environment = models.OneToOneField(
+        Environment, on_delete=models.CASCADE, primary_key=True, related_name="status_counter"
+    )
+    next_index = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"next status slot of environment {self.environment_id}: {self.next_index}"
+
+
+class RevokedJWT(models.Model):
+    """A JWT that its client ended before its time (RFC 7009), by `jti`; kept until it would have expired."""
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="revoked_jwts")
+    jti = models.CharField(max_length=64)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["environment", "jti"], name="revokedjwt_once")]
+
+    def __str__(self) -> str:
+        return f"revoked JWT {self.jti}"
+
+
+class UsedAssertion(models.Model):
+    """A client assertion that was accepted (RFC 7523 section 3): its `jti` opens nothing a second time."""
+
+    token = models.ForeignKey(ApiToken, on_delete=models.CASCADE, related_name="used_assertions")
+    jti_digest = models.BinaryField(max_length=32)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["token", "jti_digest"], name="usedassertion_once")]
+
+    def __str__(self) -> str:
+        return f"assertion of token {self.token_id}"
+
+
+class RefusalCount(models.Model):
+    """How many credentials were refused of late, by client id or by address, each in one of a fixed number of buckets.
+
+    So strangers can't make it grow. Two that share a bucket share a limit, which a right secret never meets.
+    """
+
+    bucket = models.PositiveIntegerField(primary_key=True)
+    began_at = models.DateTimeField()
+    count = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"refusals in bucket {self.bucket}"
+
+
+class UsageHour(models.Model):
+    """How often a token was used within an hour, by outcome and by the tenant it acted in, if any.
+
+    It names the token by id alone: the count outlives the token. `scope_id` is the tenant's id, else the environment's.
+    """
+
+    class Outcome(models.TextChoices):
+        GRANTED = "granted"  # a JWT at the token endpoint
+        ACCEPTED = "accepted"  # a request to our own API
+        INTROSPECTED = "introspected"  # an answer that it is active
+        UNUSABLE = "unusable"  # the right secret or JWT of a token that does not work now, or not from there
+        REJECTED = "rejected"  # the right client, asking for what it may not have
+        WRONG_SECRET = "wrong_secret"  # noqa: S105 -- the name of an outcome
+        RETIRED_SECRET = "retired_secret"  # noqa: S105 -- the name of an outcome
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="usage_hours")
+    scope_id = models.UUIDField()
+    token_id = models.UUIDField()
+    hour = models.DateTimeField()
+    outcome = models.CharField(max_length=14, choices=Outcome)
+    count = models.PositiveBigIntegerField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["environment", "hour"], name="usagehour_of_environment"),
+            models.Index(fields=["scope_id", "hour"], name="usagehour_of_scope"),
+            models.Index(fields=["hour"], name="usagehour_to_erase"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["token_id", "scope_id", "hour", "outcome"], name="usagehour_once"),
+            models.CheckConstraint(
+                condition=Q(
+                    outcome__in=[
+                        "granted",
+                        "accepted",
+                        "introspected",
+                        "unusable",
+                        "rejected",
+                        "wrong_secret",
+                        "retired_secret",
+                    ]
+                ),
+                name="usagehour_outcome_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.outcome} of token {self.token_id}"

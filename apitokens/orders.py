@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Final
 
 from audit.services import Refusal
 from tenants.models import Membership
@@ -14,9 +16,19 @@ from tenants.models import Membership
 if TYPE_CHECKING:
     from apitokens.models import TokenType
 
-NAME_MAX, DESCRIPTION_MAX, NETWORKS_MAX = 100, 1000, 50
+NAME_MAX, DESCRIPTION_MAX, NETWORKS_MAX, AUDIENCES_MAX = 100, 1000, 50, 50
 IPV4_MAPPED_BITS = 96
 CENTURY = 100 * 366 * 24 * 3600
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Unset(Enum):
+    """Nothing was said of it, where None says something."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
 
 
 class InvalidField(Refusal):
@@ -47,14 +59,14 @@ class Expiry:
         moment = self._moment(token_type, now)
         if moment is None:
             if not token_type.may_never_expire:
-                raise InvalidField(field, f"It must expire, at the latest after {_days(longest)}.")
+                raise InvalidField(field, f"It must expire, at the latest after {in_days(longest)}.")
             return None
         if moment <= now:
             raise InvalidField(field, "This moment has passed: choose one in the future.")
         if moment > now + timedelta(seconds=CENTURY):
             raise InvalidField(field, "This is more than a hundred years away: choose an earlier moment, or never.")
         if longest is not None and moment > now + timedelta(seconds=longest):
-            raise InvalidField(field, f"The longest lifetime here is {_days(longest)}: choose an earlier moment.")
+            raise InvalidField(field, f"The longest lifetime here is {in_days(longest)}: choose an earlier moment.")
         return moment
 
     def _moment(self, token_type: TokenType, now: datetime) -> datetime | None:
@@ -83,8 +95,19 @@ class Order:
     description: str = ""
     grant: Grant = Grant()
     expiry: Expiry = Expiry()
+    not_before: datetime | None = None
     ip_allowlist: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
     membership: Membership | None = None
+    # A JWK or a PEM; then the token gets no secret.
+    public_key: str | None = field(default=None, repr=False)
+
+
+def clean_beginning(moment: datetime | None, *, now: datetime) -> datetime | None:
+    """Before this it does not work; raises InvalidField."""
+    if moment is not None and moment > now + timedelta(seconds=CENTURY):
+        raise InvalidField("not_before", "This is more than a hundred years away: choose an earlier moment.")
+    return moment
 
 
 def clean_name(text: str) -> str:
@@ -129,7 +152,7 @@ def clean_networks(networks: tuple[str, ...]) -> list[str]:
     return sorted(set(clean))
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(text: str) -> Network:
     """As it is compared: an IPv4 network written in IPv6 is IPv4, and a zone means nothing to another machine."""
     network = ipaddress.ip_network(text)
     if "%" in text:
@@ -152,18 +175,33 @@ def is_allowed_from(ip_allowlist: list[str], address: str | None) -> bool:
     return any(ip in ipaddress.ip_network(network) for network in ip_allowlist)
 
 
-def lies_within(network: str, others: list[str]) -> bool:
-    """Whether every address of the network is in one of the others."""
-    inner = ipaddress.ip_network(network)
-    return any(
+def all_lie_within(networks: Collection[str], others: Collection[str]) -> bool:
+    """Whether every address of the networks is in one of the others."""
+    outer = [ipaddress.ip_network(other) for other in others]
+    return all(any(_is_part(ipaddress.ip_network(network), other) for other in outer) for network in networks)
+
+
+def common_networks(some: Collection[str], others: Collection[str]) -> list[str]:
+    """The networks that lie in both: of any two, one is a part of the other or they have no address in common."""
+    pairs = [(ipaddress.ip_network(one), ipaddress.ip_network(other)) for one in some for other in others]
+    smaller = {one if _is_part(one, other) else other for one, other in pairs if _overlap(one, other)}
+    return sorted(map(str, smaller))
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return _is_part(one, other) or _is_part(other, one)
+
+
+def _is_part(inner: Network, outer: Network) -> bool:
+    return (
         inner.version == outer.version
         and int(outer.network_address) <= int(inner.network_address)
         and int(inner.broadcast_address) <= int(outer.broadcast_address)
-        for outer in map(ipaddress.ip_network, others)
     )
 
 
-def _days(seconds: int | None) -> str:
+def in_days(seconds: int | None) -> str:
+    """A limit in words."""
     if seconds is None:
         return "a date of your choice"
     if seconds % 86_400 == 0:

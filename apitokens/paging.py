@@ -67,5 +67,9 @@ class TenantPages(TimePages):
     ordering: Any = ("-created_at", "-id")
 
 
+class SigningKeyPages(TimePages):
+    ordering: Any = ("-created_at", "-id")
+
+
 class EnvironmentPages(TimePages):
     ordering: Any = ("-created_at", "-id")

@@ -34,7 +34,9 @@ class State(StrEnum):
     OWNER_SUSPENDED = "owner_suspended"
     OWNER_LEFT = "owner_left"
     DISABLED = "disabled"
+    NOT_YET = "not_yet"
     EXPIRED = "expired"
+    NO_AUDIENCE = "no_audience"
     POWERLESS = "powerless"
 
 
@@ -214,11 +216,43 @@ def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
         return State.OWNER_SUSPENDED
     if token.disabled_at:
         return State.DISABLED
+    if token.not_before and at < token.not_before:
+        return State.NOT_YET
     if token.expires_at and token.expires_at <= at:
         return State.EXPIRED
+    if not audiences_of(token).allowed:
+        return State.NO_AUDIENCE
     if not now.permissions:
         return State.POWERLESS
     return State.USABLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audiences:
+    """What the JWTs of a token may be meant for (`aud`): `default` without `resource`, else any of `allowed`.
+
+    `own` are those of them by which our own API is meant: the environment's default identifier and its issuer.
+    """
+
+    default: tuple[str, ...]
+    allowed: frozenset[str]
+    own: frozenset[str]
+
+    def narrowed(self, named: Collection[str]) -> Audiences:
+        """Those of them that a JWT names."""
+        allowed = self.allowed & frozenset(named)
+        return Audiences(default=tuple(sorted(allowed)), allowed=allowed, own=self.own & allowed)
+
+
+def audiences_of(token: ApiToken) -> Audiences:
+    """From the annotations of `with_standing`: what it is held to, if anything, as far as that exists still (R4)."""
+    issuer = token.environment.issuer
+    own = {uri for uri, is_default in token.audience_rows if is_default}
+    allowed = frozenset({uri for uri, _ in token.audience_rows} | {issuer})
+    if token.audiences:
+        allowed &= frozenset(token.audiences)
+    default = own & allowed or (allowed if token.audiences else {issuer})
+    return Audiences(default=tuple(sorted(default)), allowed=allowed, own=frozenset(own | {issuer}) & allowed)
 
 
 class Beyond(StrEnum):

@@ -17,15 +17,20 @@ from django.db.models import (
     Func,
     JSONField,
     OuterRef,
+    Prefetch,
     Q,
     QuerySet,
     Subquery,
+    TextField,
     Value,
 )
-from django.db.models.lookups import GreaterThan
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Cast, Coalesce, Concat
+from django.db.models.lookups import Exact, GreaterThan
 
 from tenants.models import (
     ApiIdentifier,
+    Environment,
     Membership,
     MembershipRole,
     Permission,
@@ -59,6 +64,18 @@ class JSONRows(Subquery):
         return self.as_sql(compiler, connection, template=template)
 
 
+class Hex(Func):
+    """Bytes as hexadecimal digits, which JSON can hold."""
+
+    output_field = CharField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, function="hex")
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        return self.as_sql(compiler, connection, template="encode(%(expressions)s, 'hex')")
+
+
 class JSONArrayContains(Func):
     """Whether a JSON array of strings has the string, on both databases."""
 
@@ -85,6 +102,17 @@ class Seconds(Func):
 
     def as_postgresql(self, compiler: Any, connection: Any) -> Any:
         return self.as_sql(compiler, connection, template="(%(expressions)s * interval '1 second')")
+
+
+def _newest_slot(prefix: str) -> QuerySet[Any]:
+    """The newest place in the status lists of the JWTs that the token gets when it names no tenant, if there is one.
+
+    By the expressions of the index `statusslot_once`, so it costs one look into it.
+    """
+    slots = apps.get_model("apitokens", "StatusSlot").objects
+    scope_id = Coalesce(OuterRef(f"{prefix}tenant"), OuterRef(f"{prefix}pk"))
+    own = slots.filter(Exact(Coalesce(F("tenant_id"), F("token_id")), scope_id), token_id=OuterRef(f"{prefix}pk"))
+    return own.order_by("-generation").values(a=F("generation"), b=F("index"))[:1]
 
 
 def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
@@ -125,11 +153,19 @@ def standing(prefix: str = "") -> dict[str, Subquery | Exists]:
                 vendor_membership=OuterRef(f"{prefix}vendor_membership"), environment=OuterRef(f"{prefix}environment")
             )
         ),
-        "audience": Subquery(
-            ApiIdentifier.objects.filter(environment=OuterRef(f"{prefix}environment"), is_default=True).values("uri"),
-            output_field=CharField(),
+        "audience_rows": JSONRows(
+            ApiIdentifier.objects.filter(environment=OuterRef(f"{prefix}environment")).values(
+                a=F("uri"), b=F("is_default")
+            )
         ),
+        "slot_rows": JSONRows(_newest_slot(prefix)),
     }
+
+
+def generation_without_tenant() -> CombinedExpression:
+    """The sum of `policy.generation`, but for the tenant of the JWT, which need not be the token's."""
+    of_owner = Coalesce(F("membership__generation"), F("vendor_membership__generation"), 0)
+    return F("environment__generation") + F("token_type__generation") + F("generation") + of_owner
 
 
 def uncarried_role() -> Exists:
@@ -181,6 +217,11 @@ def suspicions() -> dict[str, Any]:
     }
 
 
+def _is_live(at: datetime) -> Q:
+    """Whether a version of a secret works at that moment."""
+    return Q(slot__isnull=False) & (Q(expires_at__isnull=True) | Q(expires_at__gt=at))
+
+
 def _either(one: Q | Exists, other: Q | Exists) -> ExpressionWrapper[Q]:
     return ExpressionWrapper(Q(one) | Q(other), output_field=BooleanField())
 
@@ -194,21 +235,72 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
         """Each token with all that decides what it may do now; `policy.Standing.of` reads it."""
         return self.select_related(*ABOVE).annotate(**standing())
 
+    def with_secrets(self, *, at: datetime) -> Self:
+        """Each with `secret_rows`: [id, whether it works at that moment, digest in hex, pepper id] of every version.
+
+        Those that were replaced too, so that one that is presented again is known for what it is (R7).
+        """
+        secrets = apps.get_model("apitokens", "Secret").objects
+        return self.annotate(
+            secret_rows=JSONRows(
+                secrets.filter(token=OuterRef("pk"), digest__isnull=False).values(
+                    a=F("id"),
+                    b=ExpressionWrapper(_is_live(at), output_field=BooleanField()),
+                    c=Hex("digest"),
+                    d=F("pepper_id"),
+                )
+            )
+        )
+
+    def with_public_keys(self, *, at: datetime) -> Self:
+        """Each with `key_rows`: [id, whether it works at that moment, public key as JSON text] of every version."""
+        secrets = apps.get_model("apitokens", "Secret").objects
+        return self.annotate(
+            key_rows=JSONRows(
+                secrets.filter(token=OuterRef("pk"), public_key__isnull=False).values(
+                    a=F("id"),
+                    b=ExpressionWrapper(_is_live(at), output_field=BooleanField()),
+                    c=Cast("public_key", TextField()),
+                )
+            )
+        )
+
     def with_suspicions(self) -> Self:
         """Each with what an administrator should look at; `flags.of` reads it, together with the standing."""
         return self.annotate(**suspicions())
 
     def with_last_four(self) -> Self:
-        """Each with the last four characters of its newest live secret."""
+        """Each with the last four characters of its newest live secret: of two, the one without a deadline."""
         live = apps.get_model("apitokens", "Secret").objects.filter(token=OuterRef("pk"), slot__isnull=False)
-        return self.annotate(last_four=Subquery(live.order_by("-created_at").values("last_four")[:1]))
+        newest = live.order_by(F("expires_at").desc(nulls_first=True), "-created_at", "-id")
+        return self.annotate(last_four=Subquery(newest.values("last_four")[:1]))
+
+    def with_versions(self) -> Self:
+        """Each with its secrets and public keys that hold a slot, as `held_versions`: one query for all of them."""
+        held = apps.get_model("apitokens", "Secret").objects.filter(slot__isnull=False)
+        return self.prefetch_related(Prefetch("secrets", held.order_by("id"), to_attr="held_versions"))
 
     def usable(self, *, at: datetime) -> Self:
         """Tokens that work at that moment (R5): all above them active, not expired, and something left to do (R4)."""
-        return self.not_expired(at=at).filter(self._active(), self._has_power())
+        has_begun = Q(not_before__isnull=True) | Q(not_before__lte=at)
+        return self.not_expired(at=at).filter(has_begun, self._active(), self._has_audience(), self._has_power())
 
     def not_expired(self, *, at: datetime) -> Self:
         return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=at))
+
+    @staticmethod
+    def _has_audience() -> Q:
+        """One of the API identifiers it is held to is left. The same on values: `policy.audiences_of`."""
+        issuer = Concat(Value(Environment(slug="").issuer), F("environment__slug"), output_field=CharField())
+        identifiers = ApiIdentifier.objects.filter(
+            JSONArrayContains(OuterRef("audiences"), F("uri"), output_field=BooleanField()),
+            environment=OuterRef("environment"),
+        )
+        return (
+            Q(audiences=[])
+            | Q(JSONArrayContains(F("audiences"), issuer, output_field=BooleanField()))
+            | Q(Exists(identifiers))
+        )
 
     def out_of_policy(self, *, at: datetime) -> Self:
         """Tokens that could not be made today as they are, by the present limits of their own types.

@@ -10,15 +10,26 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
-from apitokens import ceiling, credentials, policy
+from apitokens import ceiling, credentials, policy, versions
 from apitokens.ceiling import Decided
-from apitokens.changing import changing, record_change
-from apitokens.models import ApiToken, ApiTokenRole, IssueNonce, Kind, Owner, Secret, TokenType
-from apitokens.orders import Expiry, Grant, InvalidField, Order, clean_description, clean_name, name_key
+from apitokens.changing import changing, check_version, record_change
+from apitokens.models import ApiToken, ApiTokenRole, IssueNonce, Owner, RevokedJWT, TokenType
+from apitokens.orders import (
+    UNSET,
+    Expiry,
+    Grant,
+    InvalidField,
+    Order,
+    Unset,
+    clean_beginning,
+    clean_description,
+    clean_name,
+    common_networks,
+    name_key,
+)
 from apitokens.principals import Principal
 from audit.services import Detail, Refusal
 from tenants.models import Environment, Role, Tenant
@@ -32,15 +43,23 @@ PERMISSION_FAMILY = {
 }
 # How PostgreSQL and SQLite name it in their errors.
 NAME_CONSTRAINT = ("apitoken_name_unique_per_owner", "apitokens_apitoken.name_key")
-MARKERS = {Kind.ACCESS_TOKEN: credentials.ACCESS_TOKEN, Kind.CLIENT_CREDENTIALS: credentials.CLIENT_SECRET}
 
 
 @dataclass(frozen=True)
 class Issued:
-    """The row beside its secret: two values, one of which cannot be saved, logged or serialised by accident."""
+    """The row beside its secret: two values, one of which cannot be saved, logged or serialised by accident.
+
+    Without a secret if a public key was registered in its place.
+    """
 
     token: ApiToken
-    plaintext: str = field(repr=False)
+    plaintext: str | None = field(repr=False)
+
+    def secret(self) -> str:
+        """The plaintext, for whoever ordered one."""
+        if self.plaintext is None:
+            raise TypeError("a token with a public key has no secret")
+        return self.plaintext
 
 
 class NameTaken(InvalidField):
@@ -84,9 +103,9 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
     Raises a Refusal: InvalidField for what makes no sense, the ceiling's refusals (R3), QuotaReached, AlreadyIssued.
     """
     environment = by.environment
-    with _changing(by, "apitoken.issued", tenant, name=order.name, asked=_asked(order)):
+    with changing_token(by, "apitoken.issued", tenant, name=order.name, asked=_asked(order)):
         ceiling.check_reach(by, environment, tenant, owner=order.owner)
-        used = _claim(by, nonce, "issue", tenant or environment)
+        used = claim(by, nonce, "issue", tenant or environment)
         membership = order.membership if order.owner == Owner.USER else None
         lock(membership or tenant or environment)
         by, grantor = ceiling.grantor_of(by, at=at, tenant=tenant)
@@ -111,15 +130,19 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
             creator_id=by.person_id,
             parent=by.token,
             expires_at=ceiling.expiry_of(by.token, token_type, order.expiry, at),
+            not_before=clean_beginning(order.not_before, now=at),
             ip_allowlist=ceiling.networks_of(by, token_type, order.ip_allowlist),
+            audiences=ceiling.audiences_of(by, environment, order.audiences),
             created_at=at,
         )
+        ceiling.check_begins_before_it_ends(token)
+        key = versions.public_key_of(order.kind, order.public_key) if order.public_key is not None else None
         _name_publicly(token)
         _apply(token, decided, grantor)
-        plaintext = _new_secret(token, by, at)
+        plaintext = versions.add(token, by, at, public_key=key)
         if used:
             IssueNonce.objects.filter(pk=used.pk).update(token_id=token.id)
-        _record(by, "apitoken.issued", token, after=snapshot(token, decided))
+        record_on(by, "apitoken.issued", token, after=snapshot(token, decided))
     return Issued(token=token, plaintext=plaintext)
 
 
@@ -135,7 +158,7 @@ def make_without_secret(
 ) -> ApiToken:
     """A tenant's token that the environment itself grants the role, inside the transaction of whoever calls.
 
-    It has no secret, and so authenticates nobody, until somebody who may makes it a new one (`renew_secret`).
+    It has no secret, and so authenticates nobody, until somebody who may makes it a new one (`rotation.rotate`).
     """
     lock_shared(Role.objects.filter(pk=role.pk))
     token = ApiToken(
@@ -153,7 +176,7 @@ def make_without_secret(
     decided = Decided(through="roles", granted=frozenset(granted.values_list("key", flat=True)), roles=(role,))
     _name_publicly(token)
     _apply(token, decided, UNLIMITED)
-    _record(by, "apitoken.issued", token, after=snapshot(token, decided))
+    record_on(by, "apitoken.issued", token, after=snapshot(token, decided))
     return token
 
 
@@ -166,16 +189,28 @@ def edit(
     description: str | None = None,
     grant: Grant | None = None,
     expiry: Expiry | None = None,
+    ip_allowlist: tuple[str, ...] | None = None,
+    audiences: tuple[str, ...] | None = None,
+    not_before: datetime | Unset | None = UNSET,
+    expected: str | None = None,
 ) -> ApiToken:
-    """Change what is given and leave the rest. Widening or extending is granting and passes the same ceiling (R3)."""
-    with _changing(by, "apitoken.edited", token.tenant, token, name=name or ""):
-        by, token, grantor = _locked(by, token, at)
+    """Change what is given and leave the rest. Widening or extending is granting and passes the same ceiling (R3).
+
+    An empty `ip_allowlist` is every network, empty `audiences` every API of the environment, no `not_before` at once.
+    `expected` is the version that somebody looked at: raises Stale if it is another by now.
+    """
+    is_granting = (
+        any(given is not None for given in (grant, expiry, ip_allowlist, audiences)) or not_before is not UNSET
+    )
+    with changing_token(by, "apitoken.edited", token.tenant, token, name=name or ""):
+        by, token, grantor = locked(by, token, at)
         check_holds(grantor, needs(by, token, "create"))
         ceiling.check_its_owner(by, token)
-        if grant is not None or expiry is not None:
+        if is_granting:
             ceiling.check_may_make(by, token)
             ceiling.check_enabled(token.token_type)
         before = snapshot(token)
+        check_version(expected, before)
         if name is not None:
             token.name = clean_name(name)
             token.name_key = name_key(token.name)
@@ -185,21 +220,33 @@ def edit(
             if token.expires_at and token.expires_at <= at:
                 raise Expired
             token.expires_at = ceiling.expiry_of(token.parent, token.token_type, expiry, at)
+        if ip_allowlist is not None:
+            token.ip_allowlist = ceiling.networks_of(by, token.token_type, ip_allowlist, parent=token.parent)
+        if audiences is not None:
+            token.audiences = ceiling.audiences_of(by, token.environment, audiences, parent=token.parent)
+        if not_before is not UNSET:
+            had_begun = token.not_before is None or token.not_before <= at
+            token.not_before = clean_beginning(not_before, now=at)
+            # What it got while it worked must not outlive that: no JWT is older than the beginning.
+            if had_begun and token.not_before and token.not_before > at:
+                token.generation += 1
+        ceiling.check_begins_before_it_ends(token)
         if grant is not None:
             if not grant.roles and not grant.permissions:
                 raise InvalidField("roles", "Name the roles or the permissions that it shall have.")
             decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
             token.token_roles.all().delete()
             _apply(token, decided, grantor)
-        elif expiry is not None:
+        elif is_granting:
             ceiling.check_covers(grantor, token)
-        if grant is not None or expiry is not None:
+        if is_granting:
             ceiling.check_no_wider(by, token)
         after = snapshot(token)
         if after != before:
             token.save()
-            _record(by, "apitoken.edited", token, before=before, after=after)
-            cap_children(by, token)
+            record_on(by, "apitoken.edited", token, before=before, after=after)
+            if any(after[bound] != before[bound] for bound in ("expires_at", "ip_allowlist", "audiences")):
+                cap_children(by, token, at=at)
     return token
 
 
@@ -208,8 +255,8 @@ def take_over(*, by: Principal, token: ApiToken, permissions: Collection[str], a
 
     What was left out stays left out. Raises InvalidField for a permission that none of its roles holds.
     """
-    with _changing(by, "apitoken.edited", token.tenant, token, asked={"permissions": sorted(permissions)}):
-        by, token, grantor = _locked(by, token, at)
+    with changing_token(by, "apitoken.edited", token.tenant, token, asked={"permissions": sorted(permissions)}):
+        by, token, grantor = locked(by, token, at)
         check_holds(grantor, needs(by, token, "create"))
         ceiling.check_its_owner(by, token)
         ceiling.check_may_make(by, token)
@@ -228,46 +275,61 @@ def take_over(*, by: Principal, token: ApiToken, permissions: Collection[str], a
         decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
         token.token_roles.all().delete()
         _apply(token, decided, grantor)
-        _record(by, "apitoken.edited", token, before=before, after=snapshot(token, decided))
+        record_on(by, "apitoken.edited", token, before=before, after=snapshot(token, decided))
     return token
 
 
 def disable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """Stop it at once; reversible. JWTs issued until now stay dead even after it is enabled again (R5)."""
-    with _changing(by, "apitoken.disabled", token.tenant, token):
-        by, token, grantor = _locked(by, token, at)
+    with changing_token(by, "apitoken.disabled", token.tenant, token):
+        by, token, grantor = locked(by, token, at)
         check_holds(grantor, needs(by, token, "delete"))
         if token.disabled_at is None:
             token.disabled_at = at
             ApiToken.objects.filter(pk=token.pk).update(disabled_at=at, generation=F("generation") + 1)
-            _record(by, "apitoken.disabled", token)
+            record_on(by, "apitoken.disabled", token)
     return token
 
 
 def enable(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """Let it work again: granting, so whoever enables it must be able to hand out all it may do (R3)."""
-    with _changing(by, "apitoken.enabled", token.tenant, token):
-        by, token, grantor = _locked(by, token, at)
+    with changing_token(by, "apitoken.enabled", token.tenant, token):
+        by, token, grantor = locked(by, token, at)
         check_holds(grantor, needs(by, token, "create"))
         ceiling.check_may_make(by, token)
         if token.disabled_at is not None:
             ceiling.check_covers(grantor, token)
             ceiling.check_within_type(grantor, token, at=at)
             ceiling.check_no_wider(by, token)
+            ceiling.check_no_wider_than_parent(token)
             token.disabled_at = None
             ApiToken.objects.filter(pk=token.pk).update(disabled_at=None)
-            _record(by, "apitoken.enabled", token)
+            record_on(by, "apitoken.enabled", token)
     return token
 
 
 def end_jwts(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """Every JWT it has got until now is dead; the token itself goes on and gets new ones (R5)."""
-    with _changing(by, "apitoken.jwts_ended", token.tenant, token):
-        by, token, grantor = _locked(by, token, at)
+    with changing_token(by, "apitoken.jwts_ended", token.tenant, token):
+        by, token, grantor = locked(by, token, at)
         check_holds(grantor, needs(by, token, "delete"))
         ApiToken.objects.filter(pk=token.pk).update(generation=F("generation") + 1)
-        _record(by, "apitoken.jwts_ended", token)
+        record_on(by, "apitoken.jwts_ended", token)
     return token
+
+
+def revoke_jwt(*, by: Principal, token: ApiToken, jti: str, expires_at: datetime) -> None:
+    """One JWT of the token is dead before its time (RFC 7009). It takes no permission: its own client asks.
+
+    A second time changes nothing and is no event.
+    """
+    with changing_token(by, "apitoken.jwt_revoked", token.tenant, token):
+        _, is_new = RevokedJWT.objects.get_or_create(
+            environment=token.environment, jti=jti, defaults={"expires_at": expires_at}
+        )
+        if is_new:
+            after = {"jti": jti, "expires_at": expires_at.isoformat()}
+            record_on(by, "apitoken.jwt_revoked", token, after=after)
 
 
 def delete(*, by: Principal, token: ApiToken, at: datetime, as_compromised: bool = False) -> None:
@@ -275,37 +337,29 @@ def delete(*, by: Principal, token: ApiToken, at: datetime, as_compromised: bool
 
     Of a compromised one also what it made, and what that made: whoever had it may have made them (R13).
     """
-    with _changing(by, "apitoken.deleted", token.tenant, token):
-        by, token, grantor = _locked(by, token, at)
+    with changing_token(by, "apitoken.deleted", token.tenant, token):
+        by, token, grantor = locked(by, token, at)
         check_holds(grantor, needs(by, token, "delete"))
         if as_compromised:
             _delete_children(by, token)
-        _record(by, "apitoken.deleted", token, before=tombstone(token))
+        record_on(by, "apitoken.deleted", token, before=tombstone(token))
         token.delete()
 
 
-def renew_secret(*, by: Principal, token: ApiToken, at: datetime, nonce: str | None = None) -> Issued:
-    """Replace the secret: the old one stops at once, the new one is returned this once. Granting (R3)."""
-    with _changing(by, "apitoken.secret_renewed", token.tenant, token):
-        used = _claim(by, nonce, "renew", token)
-        by, token, grantor = _locked(by, token, at)
-        check_holds(grantor, needs(by, token, "create"))
-        ceiling.check_may_make(by, token)
-        if token.owner == Owner.USER and by.membership != token.membership:
-            raise ceiling.NotItsOwner
-        if token.expires_at and token.expires_at <= at:
-            raise Expired
-        ceiling.check_covers(grantor, token)
-        ceiling.check_no_wider(by, token)
-        token.secrets.filter(slot__isnull=False).update(slot=None, retired_at=at)
-        plaintext = _new_secret(token, by, at)
-        if used:
-            IssueNonce.objects.filter(pk=used.pk).update(token_id=token.id)
-        _record(by, "apitoken.secret_renewed", token)
-    return Issued(token=token, plaintext=plaintext)
+def revoke_itself(*, by: Principal, token: ApiToken, at: datetime) -> None:
+    """Deleted by whoever holds it (RFC 7009): possession is enough, it takes no permission. There is no undo (R6).
+
+    Also where its tenant or environment waits to be erased: if that is restored, the token must not come back with it.
+    """
+    with changing_token(by, "apitoken.deleted", token.tenant, token):
+        if by.token is None or by.token.pk != token.pk:
+            raise ceiling.OutOfReach
+        by, token, _ = locked(by, token, at, even_if_deleted=True)
+        record_on(by, "apitoken.deleted", token, before=tombstone(token))
+        token.delete()
 
 
-def _changing(
+def changing_token(
     by: Principal,
     verb: str,
     tenant: Tenant | None,
@@ -325,13 +379,13 @@ def _changing(
     )
 
 
-def _record(
+def record_on(
     by: Principal, verb: str, token: ApiToken, *, before: Detail | None = None, after: Detail | None = None
 ) -> None:
     record_change(by, verb, target_kind="apitoken", target_id=token.id, tenant=token.tenant, before=before, after=after)
 
 
-def _claim(by: Principal, nonce: str | None, act: str, on: Environment | Tenant | ApiToken) -> IssueNonce | None:
+def claim(by: Principal, nonce: str | None, act: str, on: Environment | Tenant | ApiToken) -> IssueNonce | None:
     """Use the nonce up, or raise AlreadyIssued. A concurrent second use waits here for the first to commit.
 
     The same word for another act, or on something else, is another nonce.
@@ -349,12 +403,14 @@ def _claim(by: Principal, nonce: str | None, act: str, on: Environment | Tenant 
         raise AlreadyIssued(made) from error
 
 
-def _locked(by: Principal, token: ApiToken, at: datetime) -> tuple[Principal, ApiToken, Grantor]:
+def locked(
+    by: Principal, token: ApiToken, at: datetime, *, even_if_deleted: bool = False
+) -> tuple[Principal, ApiToken, Grantor]:
     """Who asks, the token, held exclusively, and the grantor, all as they are now; in the one order of locks."""
     if token.owner != Owner.USER or token.tenant is not None:
         ceiling.check_reach(by, token.environment, token.tenant, owner=token.owner)
     lock(token.membership or token.tenant or token.environment)
-    by, grantor = ceiling.grantor_of(by, at=at, tenant=token.tenant)
+    by, grantor = ceiling.grantor_of(by, at=at, tenant=token.tenant, even_if_deleted=even_if_deleted)
     lock_shared(TokenType.objects.filter(pk=token.token_type_id))
     lock(token)
     now = ApiToken.objects.with_standing().filter(pk=token.pk).first()
@@ -375,20 +431,58 @@ def is_own(by: Principal, token: ApiToken) -> bool:
     return by.is_system or (by.member is not None and token.membership_id == by.member.pk)
 
 
-def cap_children(by: Principal, token: ApiToken) -> None:
-    """What a token made, and what that made in turn, never outlives it (R13): shortening it shortens them."""
-    if token.expires_at is None:
-        return
-    later = Q(expires_at__isnull=True) | Q(expires_at__gt=token.expires_at)
-    generation = [token.pk]
-    while generation:
-        children = _locked_children(generation, later)
-        for child in children:
-            before = snapshot(child)
-            child.expires_at = token.expires_at
-            child.save(update_fields=["expires_at"])
-            _record(by, "apitoken.edited", child, before=before, after=snapshot(child))
-        generation = [child.pk for child in children]
+def cap_children(by: Principal, token: ApiToken, *, at: datetime) -> None:
+    """What a token made, and what that made in turn, is never wider than it (R13): narrowing it narrows them.
+
+    One that is left without any time, network or API is disabled: nothing stands for "none" in those fields.
+    """
+    bounds = Q(pk__in=[])
+    if token.expires_at is not None:
+        bounds |= Q(expires_at__isnull=True) | Q(expires_at__gt=token.expires_at)
+    if token.ip_allowlist or token.audiences:
+        bounds = Q()
+    parents = {token.pk: token}
+    while parents:
+        wider = [
+            (child, parents[child.parent_id])
+            for child in _locked_children(list(parents), bounds)
+            if child.parent_id and ceiling.is_wider(child, than=parents[child.parent_id])
+        ]
+        for child, parent in wider:
+            _narrow(by, child, parent, at)
+        parents = {child.pk: child for child, _ in wider}
+
+
+def _narrow(by: Principal, child: ApiToken, parent: ApiToken, at: datetime) -> None:
+    before, is_disabled = snapshot(child), child.disabled_at is not None
+    if parent.expires_at is not None and (child.expires_at is None or child.expires_at > parent.expires_at):
+        end_at(child, parent.expires_at, now=at)
+    if parent.ip_allowlist:
+        networks = common_networks(child.ip_allowlist or parent.ip_allowlist, parent.ip_allowlist)
+        child.ip_allowlist = networks or parent.ip_allowlist
+        if not networks:
+            child.disabled_at = child.disabled_at or at
+    if parent.audiences:
+        audiences = sorted(set(child.audiences or parent.audiences) & set(parent.audiences))
+        child.audiences = audiences or parent.audiences
+        if not audiences:
+            child.disabled_at = child.disabled_at or at
+    if child.disabled_at and not is_disabled:
+        child.generation += 1
+        record_on(by, "apitoken.disabled", child)
+    child.save(update_fields=["expires_at", "not_before", "ip_allowlist", "audiences", "disabled_at", "generation"])
+    if (after := snapshot(child)) != before:
+        record_on(by, "apitoken.edited", child, before=before, after=after)
+
+
+def end_at(token: ApiToken, moment: datetime, *, now: datetime) -> bool:
+    """Let it expire earlier; whether that disables it, as it would not even have begun by then. The caller saves it."""
+    token.expires_at = moment
+    if token.not_before is None or token.not_before < moment:
+        return False
+    token.not_before = None
+    was_enabled, token.disabled_at = token.disabled_at is None, token.disabled_at or now
+    return was_enabled
 
 
 def _delete_children(by: Principal, token: ApiToken) -> None:
@@ -400,7 +494,7 @@ def _delete_children(by: Principal, token: ApiToken) -> None:
         descendants += children
         generation = [child.pk for child in children]
     for child in reversed(descendants):
-        _record(by, "apitoken.deleted", child, before=tombstone(child))
+        record_on(by, "apitoken.deleted", child, before=tombstone(child))
         child.delete()
 
 
@@ -434,28 +528,6 @@ def _apply(token: ApiToken, decided: Decided, grantor: Grantor) -> None:
     )
 
 
-def _new_secret(token: ApiToken, by: Principal, at: datetime) -> str:
-    minted = credentials.mint(
-        prefix=token.environment.token_prefix,
-        marker=MARKERS[Kind(token.kind)],
-        token_id=token.token_id,
-        peppers=settings.PEPPERS,
-    )
-    Secret.objects.create(
-        token=token,
-        environment_id=token.environment_id,
-        scope_id=token.tenant_id or token.environment_id,
-        kind=token.kind,
-        slot=1,
-        digest=minted.digest,
-        pepper_id=minted.pepper_id,
-        last_four=minted.last_four,
-        shown_to_id=by.person_id,
-        created_at=at,
-    )
-    return minted.plaintext
-
-
 def _asked(order: Order) -> Detail:
     return {
         "name": order.name,
@@ -476,13 +548,16 @@ def snapshot(token: ApiToken, decided: Decided | None = None) -> dict[str, objec
         "granted_through": token.granted_through,
         "granted": token.granted,
         "roles": sorted(role.key for role in roles),
+        "ip_allowlist": token.ip_allowlist,
+        "audiences": token.audiences,
+        "not_before": token.not_before.isoformat() if token.not_before else None,
         "expires_at": token.expires_at.isoformat() if token.expires_at else None,
     }
 
 
 def tombstone(token: ApiToken) -> dict[str, object]:
     """What the record keeps of a token that is gone."""
-    live = token.secrets.filter(slot__isnull=False).order_by("-created_at").first()
+    live = token.secrets.filter(slot__isnull=False).order_by("-created_at", "-id").first()
     return {
         "token_id": token.token_id,
         "name": token.name,

@@ -48,18 +48,34 @@ BUILT_IN = {
     "permissions:delete": "Delete permissions",
     "token-types:read": "See which tokens may exist",
     "token-types:create": "Change which tokens may exist",
-    "environments:read": "See the environment and its signing keys",
+    "environments:read": "See the environment",
     "environments:create": "Change and reinstate the environment",
     "environments:delete": "Suspend and delete the environment",
+    "signing-keys:read": "See the environment's signing keys",
+    "signing-keys:create": "Publish a new signing key and let it take over",
+    "signing-keys:delete": "Declare a signing key compromised: everything it signed is dead at once",
+    "usage:read": "See how often tokens are used",
+    "tokens:introspect": "Ask whether a token is active, and what it may do",
+    "token:self:rotate": "Replace its own secret",
 }
 PERSONAL = frozenset(key for key in BUILT_IN if key.startswith("personal-"))
-ENVIRONMENT_FAMILIES = ("environment-tokens:", "tenants:", "permissions:", "token-types:", "environments:")
+ENVIRONMENT_FAMILIES = (
+    "environment-tokens:", "tenants:", "permissions:", "token-types:", "environments:", "signing-keys:"
+)  # fmt: skip
 ENVIRONMENT_ONLY = frozenset(key for key in BUILT_IN if key.startswith(ENVIRONMENT_FAMILIES))
+# A personal token would see nothing by it.
+SEES_NOBODYS = {"tokens:introspect"}
 VIEWER = PERSONAL | {"apitokens:read"}
 MEMBER = VIEWER | {"apitokens:create", "apitokens:delete"}
-ADMIN = MEMBER | {key for key in BUILT_IN if key.startswith(("members:", "roles:", "audit:"))}
+ADMIN = MEMBER | {key for key in BUILT_IN if key.startswith(("members:", "roles:", "audit:", "usage:"))}
 # The vendor's own program does its daily work; what changes the environment itself is for people, until they say so.
-NOT_FOR_BACKENDS = {"environments:create", "environments:delete", "token-types:create"}
+NOT_FOR_BACKENDS = {
+    "environments:create",
+    "environments:delete",
+    "token-types:create",
+    "signing-keys:create",
+    "signing-keys:delete",
+}
 # (key, name, level, built-in permissions); the vendor adds those of its own API.
 ROLES = (
     ("viewer", "Viewer", 10, VIEWER),
@@ -81,10 +97,17 @@ def create_environment(
     audience: str,
     at: datetime,
     colour: str = Environment.Colour.BLUE,
+    signing_algorithm: str = Environment.Algorithm.ES256,
 ) -> Environment:
     """An environment with its built-in permissions, editable roles, six token types, API identifier and first key."""
     environment = Environment.objects.create(
-        vendor=vendor, name=name, slug=slug, token_prefix=token_prefix, colour=colour, created_at=at
+        vendor=vendor,
+        name=name,
+        slug=slug,
+        token_prefix=token_prefix,
+        colour=colour,
+        signing_algorithm=signing_algorithm,
+        created_at=at,
     )
     ApiIdentifier.objects.create(environment=environment, uri=audience, is_default=True)
     Permission.objects.bulk_create(
@@ -94,7 +117,7 @@ def create_environment(
             description=description,
             is_built_in=True,
             for_tenant_tokens=key not in ENVIRONMENT_ONLY,
-            for_personal_tokens=key not in ENVIRONMENT_ONLY,
+            for_personal_tokens=key not in ENVIRONMENT_ONLY and key not in SEES_NOBODYS,
         )
         for key, description in BUILT_IN.items()
     )

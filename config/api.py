@@ -8,10 +8,20 @@ from django.urls import reverse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from apitokens import ceiling, changing, credentials, policy, services
+from apitokens import ceiling, changing, credentials, policy, rotation, services
 from apitokens.api.acting import NeedsToken
-from apitokens.api.authentication import BadCredential, Caller
-from apitokens.governance import copying, environments, invitations, members, offers, permissions, usage, vendor_members
+from apitokens.api.authentication import BadCredential, Caller, TooManyRefusals
+from apitokens.governance import (
+    copying,
+    environments,
+    invitations,
+    members,
+    offers,
+    permissions,
+    signing_keys,
+    usage,
+    vendor_members,
+)
 from apitokens.orders import InvalidField
 from audit.services import Refusal
 from console.doors import Switched
@@ -28,12 +38,15 @@ STATUS: dict[type[Refusal], int] = {
     ceiling.OutOfReach: 403,
     ceiling.OutOfPolicy: 403,
     ceiling.WiderThanCaller: 403,
+    ceiling.WiderThanParent: 409,
     NeedsToken: 403,
     ceiling.QuotaReached: 409,
     services.NameTaken: 409,
     services.AlreadyIssued: 409,
     services.Gone: 404,
     services.Expired: 409,
+    rotation.RotationUnderWay: 409,
+    rotation.StillUsed: 409,
     changing.Stale: 412,
     changing.AlreadySo: 409,
     changing.Taken: 409,
@@ -57,6 +70,8 @@ STATUS: dict[type[Refusal], int] = {
     ceiling.Deleted: 409,
     environments.TooLate: 409,
     environments.LastEnvironment: 409,
+    signing_keys.SuccessorWaits: 409,
+    signing_keys.TooManyKeys: 409,
     WidensOwnRole: 403,
     usage.InUse: 409,
     usage.TooMany: 409,
@@ -120,6 +135,10 @@ def _of_refusal(refusal: Refusal) -> Response:
         members["role"] = refusal.role
     if isinstance(refusal, usage.InUse):
         members["usage"] = refusal.usage
+    if isinstance(refusal, rotation.StillUsed):
+        members |= {"last_used_at": refusal.last_used_at, "last_used_ip": refusal.last_used_ip}
+    if isinstance(refusal, rotation.RotationUnderWay):
+        members["deadline"] = refusal.deadline
     if isinstance(refusal, services.AlreadyIssued) and refusal.token is not None:
         members["token"] = refusal.token.token_id
     response = _problem(status_of(refusal), refusal.code, str(refusal), **members)
@@ -141,6 +160,8 @@ def _of_framework(error: exceptions.APIException) -> Response:
         response["WWW-Authenticate"] = bearer if error.scheme == "Bearer" else 'Basic realm="api", charset="UTF-8"'
         response.data["code"] = "invalid_token"
         response.data["type"] = "urn:tallystick:problem:invalid_token"
+    elif isinstance(error, TooManyRefusals):
+        response["Retry-After"] = str(error.seconds)
     elif header := getattr(error, "auth_header", None):
         response["WWW-Authenticate"] = header
     return response

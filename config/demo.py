@@ -160,9 +160,9 @@ def _environment_tokens(environment: Environment) -> dict[str, str]:
     client = made[Kind.CLIENT_CREDENTIALS]
     return {
         "environment": str(environment.id),
-        "access_token": made[Kind.ACCESS_TOKEN].plaintext,
+        "access_token": made[Kind.ACCESS_TOKEN].secret(),
         "client_id": client.token.client_id,
-        "client_secret": client.plaintext,
+        "client_secret": client.secret(),
     }
 
 

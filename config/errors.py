@@ -11,6 +11,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from apitokens.oauth import answers
 from audit.services import Refusal
 from config.api import status_of
 from console.doors import Switched
@@ -40,8 +41,8 @@ def answer(
     """`back` is the address and the label of a way out, besides the start page."""
     headers = {**NO_STORE, **(headers or {})}
     if request.path.startswith("/oauth2/"):
-        body = {"error": "temporarily_unavailable" if status >= 500 else "invalid_request", "error_description": detail}
-        return JsonResponse(body, status=status, headers=headers)
+        error = {500: "server_error", 503: "temporarily_unavailable"}.get(status, "invalid_request")
+        return answers.refusal(error, detail, status, headers)
     if request.path.startswith("/api/"):
         problem = {
             "type": f"urn:tallystick:problem:{code}",

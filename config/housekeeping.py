@@ -8,10 +8,13 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import CacheEntry
+from apitokens import counting, versions
 from apitokens.governance import erasure
-from apitokens.models import IssueNonce
+from apitokens.models import IssueNonce, RevokedJWT, UsageHour, UsedAssertion
 
 NONCES_KEPT = timedelta(days=7)
+# A server whose clock is behind ours must not see a JWT that was revoked, or an assertion that was used, come back.
+CLOCKS_DIFFER = timedelta(minutes=5)
 BATCH = 5_000
 
 
@@ -22,7 +25,11 @@ def run(*, at: datetime | None = None) -> int:
         IssueNonce.objects.filter(created_at__lt=at - NONCES_KEPT),
         Session.objects.filter(expire_date__lt=at),
         CacheEntry.objects.filter(expires__lt=at),
+        RevokedJWT.objects.filter(expires_at__lt=at - CLOCKS_DIFFER),
+        UsedAssertion.objects.filter(expires_at__lt=at - CLOCKS_DIFFER),
+        UsageHour.objects.filter(hour__lt=at - counting.KEPT),
     )
+    versions.retire_overdue(at=at)
     return sum(_erase(rows) for rows in stale) + erasure.erase_due(at=at)
 
 

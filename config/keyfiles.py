@@ -1,8 +1,8 @@
 """The three secrets an installation cannot do without, kept outside its database.
 
 Each comes from an environment variable or, failing that, from a file of the same meaning that only its owner may
-read. `python -m config.keyfiles DIR` makes the missing files; it never replaces one. This module is imported before
-Django's settings exist, so it knows nothing of Django.
+read. `python -m config.keyfiles DIR` makes the missing files; it never replaces one. A rotation adds to a file and
+takes nothing out of it. This module is imported before Django's settings exist, so it knows nothing of Django.
 """
 
 import base64
@@ -15,8 +15,8 @@ from cryptography.fernet import Fernet, MultiFernet
 
 MAKERS = {
     "secret-key": lambda: secrets.token_urlsafe(50),
-    "peppers": lambda: "1:" + base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-    "key-encryption-keys": lambda: Fernet.generate_key().decode(),
+    "peppers": lambda: new_pepper(1),
+    "key-encryption-keys": lambda: new_encryption_key(),
     "metrics-token": lambda: secrets.token_urlsafe(24),
 }
 
@@ -31,6 +31,14 @@ class KeyMissing(Exception):
 
 class KeyUnusable(Exception):
     """A secret is present, but not of the form or the strength it must have."""
+
+
+def new_pepper(number: int) -> str:
+    return f"{number}:{base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def new_encryption_key() -> str:
+    return Fernet.generate_key().decode()
 
 
 def make_missing(folder: Path) -> list[str]:
@@ -61,6 +69,43 @@ def read(name: str, variable: str, folder: Path) -> str:
     if value := path.read_text().strip():
         return value
     raise KeyMissing(f"{path} is empty: restore it from your backup.")
+
+
+def is_set(variable: str) -> bool:
+    """Whether the secret comes from the environment, which only whoever starts the process can change."""
+    return bool(os.environ.get(variable, "").strip())
+
+
+def add_pepper(folder: Path) -> int:
+    """Put a new pepper into the file, under the next number, and return that; raises KeyMissing and KeyUnusable."""
+    text = read("peppers", "PEPPERS", folder)
+    number = max(parse_peppers(text)) + 1
+    parse_peppers(added := f"{text}\n{new_pepper(number)}\n")
+    _replace(folder / "peppers", added)
+    return number
+
+
+def add_encryption_key(folder: Path) -> None:
+    """Put a new key-encryption key into the file, before the others; raises KeyMissing and KeyUnusable."""
+    text = read("key-encryption-keys", "KEY_ENCRYPTION_KEYS", folder)
+    parse_fernet_keys(added := f"{new_encryption_key()},{text}\n")
+    _replace(folder / "key-encryption-keys", added)
+
+
+def _replace(path: Path, text: str) -> None:
+    """The whole file at once, mode 0600: whoever reads it meanwhile, and a crash, find the old one or the new one."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise KeyUnusable(f"Somebody is changing {path}, or was interrupted: then remove {beside}.") from error
+    with os.fdopen(handle, "w") as file:
+        # Written by root, it is still for who runs the server.
+        os.fchown(handle, path.stat().st_uid, path.stat().st_gid)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
 
 
 def parse_peppers(text: str) -> dict[int, bytes]:

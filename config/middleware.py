@@ -45,13 +45,17 @@ def request_log(get_response: GetResponse) -> GetResponse:
 
 
 def body_limit(get_response: GetResponse) -> GetResponse:
-    """413 before a byte of a body over 64 KiB is read."""
+    """413 before a byte of a body over 64 KiB is read, 411 for one that does not say how long it is."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         try:
             length = int(request.META.get("CONTENT_LENGTH") or 0)
         except ValueError:
             length = 0
+        if not length and request.headers.get("Transfer-Encoding"):
+            # WSGI has no end of such a body: it would be taken for an empty one, and the error be about that.
+            detail = "Say how long the body is, by a Content-Length header: nothing was read."
+            return errors.answer(request, 411, "length_required", detail)
         if length > settings.BODY_LIMIT:
             limit = settings.BODY_LIMIT // 1024
             return errors.answer(request, 413, "too_large", f"The body is over {limit} KiB: nothing was read.")

@@ -17,8 +17,8 @@ def command(*, host: str, port: int, workers: int | None = None) -> list[str]:
         "--interface=wsgi",
         "--no-ws",
         "--blocking-threads=2",
-        # A worker told to stop while it still starts may not hear it.
-        "--workers-kill-timeout=2",
+        # A worker told to stop while it still starts may not hear it; one that ends writes what it has gathered first.
+        "--workers-kill-timeout=4",
         "--log-level=warning",
         f"--host={host}",
         f"--port={port}",

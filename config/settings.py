@@ -47,6 +47,11 @@ try:
 except keyfiles.KeyMissing:
     METRICS_TOKEN = ""
 
+# Seconds for which whoever verifies may keep an environment's JWKS; a new signing key waits for twice as long.
+JWKS_MAX_AGE = env.int("JWKS_MAX_AGE", default=300)
+if not 1 <= JWKS_MAX_AGE <= 300:
+    raise ImproperlyConfigured("JWKS_MAX_AGE is 1 to 300 seconds: a compromised key is believed for that long.")
+
 ALLOWED_HOSTS = [_origin.hostname, *env.list("ALLOWED_HOSTS", default=[])]
 if _is_local:
     ALLOWED_HOSTS += ["localhost", "127.0.0.1", "[::1]"]
@@ -119,11 +124,13 @@ TEMPLATES = [
 
 if DATABASE_URL := env.str("DATABASE_URL", default=""):
     DATABASES = {"default": environ.Env.db_url_config(DATABASE_URL)}
-    # A database that does not answer must become a 503 within five seconds, not a hung request.
+    # A database that does not answer must become a 503 within five seconds, not a hung request; a request may wait for
+    # both, one after the other: first on a connection that was kept, then for a new one.
     DATABASES["default"]["OPTIONS"] = {
-        "connect_timeout": 3,
-        "tcp_user_timeout": 4000,
-        "options": "-c lock_timeout=4s",
+        "connect_timeout": 2,
+        "tcp_user_timeout": 2000,
+        # Conditions with many branches look dear to the planner: it would compile for seconds what runs for few ms.
+        "options": "-c lock_timeout=4s -c jit=off",
         **DATABASES["default"].get("OPTIONS", {}),
     }
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True

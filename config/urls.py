@@ -6,7 +6,11 @@ from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from accounts.views import password_change
-from apitokens.oauth import views as oauth
+from apitokens.oauth import documents
+from apitokens.oauth.introspection import introspect
+from apitokens.oauth.revocation import revoke
+from apitokens.oauth.statuses import status_list
+from apitokens.oauth.token import token
 from config import health
 
 # Swagger UI writes its own styles; this page alone lets it.
@@ -33,10 +37,16 @@ urlpatterns = [
         account.password_reset_from_key_done,
         name="account_reset_password_from_key_done",
     ),
-    path("oauth2/token", oauth.token, name="oauth-token"),
-    path("e/<slug:environment>/jwks.json", oauth.jwks, name="jwks"),
-    path("e/<slug:environment>/.well-known/oauth-authorization-server", oauth.metadata, name="metadata"),
-    path(".well-known/oauth-authorization-server/e/<slug:environment>", oauth.metadata),
+    path("oauth2/token", token, name="oauth-token"),
+    path("oauth2/introspect", introspect, name="oauth-introspect"),
+    path("oauth2/revoke", revoke, name="oauth-revoke"),
+    path("e/<slug:environment>/jwks.json", documents.jwks, name="jwks"),
+    path("e/<slug:environment>/status/<int:number>", status_list, name="status-list"),
+    # Inserted, as RFC 8414 section 3.1 has it, and appended, as OpenID Connect Discovery has it.
+    path(".well-known/oauth-authorization-server/e/<slug:environment>", documents.metadata, name="metadata"),
+    path("e/<slug:environment>/.well-known/oauth-authorization-server", documents.metadata),
+    path(".well-known/openid-configuration/e/<slug:environment>", documents.openid),
+    path("e/<slug:environment>/.well-known/openid-configuration", documents.openid, name="openid-configuration"),
     path("api/v1/", include("apitokens.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", api_reference, name="api-docs"),

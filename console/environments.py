@@ -11,9 +11,10 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from apitokens import access
+from apitokens import access, keyring
 from apitokens.changing import version_of
 from apitokens.governance import copying, environments
+from apitokens.models import SigningKey
 from apitokens.pages.places import PageRequest
 from apitokens.principals import ConsolePrincipal
 from audit.services import Refusal
@@ -45,7 +46,9 @@ def settings(request: PageRequest, principal: ConsolePrincipal) -> HttpResponse:
             messages.success(request, _("The settings were saved."))
             return redirect(request.place.url("settings"))
     role = environments.default_role_of(environment)
+    active = keyring.ring(environment).filter(state=SigningKey.State.ACTIVE).first()
     context = {
+        "signs_with": active.algorithm if active else "",
         "form": form,
         "environment": environment,
         "identifiers": state["api_identifiers"],

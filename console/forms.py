@@ -9,11 +9,16 @@ from apitokens.changing import Stale
 from apitokens.governance.environments import IDENTIFIERS_MAX, URI_MAX
 from apitokens.governance.tenants import EXTERNAL_ID_MAX
 from apitokens.orders import NAME_MAX
-from apitokens.pages.forms import OfferedChoice
+from apitokens.pages.choices import OfferedChoice
 from audit.services import Refusal
 from tenants.models import Environment, Role
 
 SLUG_MAX = 63
+ALGORITHMS = [
+    (Environment.Algorithm.ES256, _("ES256: short and quick, known to every library")),
+    (Environment.Algorithm.RS256, _("RS256: for verifiers that know nothing else")),
+    (Environment.Algorithm.EDDSA, _("EdDSA (Ed25519): if all your verifiers know it")),
+]
 
 
 class RefusableForm(forms.Form):
@@ -99,7 +104,21 @@ class SettingsForm(VersionedForm, EnvironmentFields):
         help_text=_("Each new tenant is born with a client of this role, without a secret until one is made for it."),
     )
 
-    field_order = ["version", "name", "colour", "strict_ceiling", "api_identifiers", "default_role"]
+    signing_algorithm = OfferedChoice(
+        label=_("Signing algorithm"),
+        choices=ALGORITHMS,
+        help_text=_("Of signing keys to come. The key that signs goes on as it is until you rotate it."),
+    )
+
+    field_order = [
+        "version",
+        "name",
+        "colour",
+        "strict_ceiling",
+        "api_identifiers",
+        "signing_algorithm",
+        "default_role",
+    ]
 
     def __init__(self, *args, environment, **kwargs):
         super().__init__(*args, **kwargs)

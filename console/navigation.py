@@ -11,6 +11,7 @@ CONSOLE_TABS = (
     TabTo("token-types:read", _("Token types"), "token-types", "sliders-horizontal"),
     TabTo("environments:read", _("Signing keys"), "keys", "signature"),
     TabTo("environments:read", _("People"), "people", "contact-round"),
+    TabTo("usage:read", _("Usage"), "usage", "chart-column"),
     TabTo("audit:read", _("Audit"), "audit", "scroll-text"),
     TabTo("environments:read", _("Settings"), "settings", "settings"),
 )

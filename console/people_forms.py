@@ -7,7 +7,7 @@ from apitokens.changing import version_of
 from apitokens.governance import vendor_members
 from apitokens.governance.offers import EMAIL_MAX
 from apitokens.orders import InvalidField
-from apitokens.pages.forms import ExplainedRadios, OfferedChoice, OfferedChoices
+from apitokens.pages.choices import ExplainedRadios, OfferedChoice, OfferedChoices
 from apitokens.pages.member_forms import AnsweredForm
 from apitokens.pages.member_rows import ROLE_NAMES
 from tenants.models import Environment, VendorMembership

@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from apitokens.changing import version_of
 from apitokens.governance.token_types import EXISTING, TypeChange, snapshot
 from apitokens.models import DAY, HOUR, Kind, TokenType
-from apitokens.pages.forms import ExplainedRadios, OfferedChoice, OfferedChoices, in_short
+from apitokens.pages.choices import ExplainedRadios, OfferedChoice, OfferedChoices
+from apitokens.pages.forms import in_short
 from console.forms import VersionedForm
 from tenants.queries import available_roles, held_roles
 
@@ -110,7 +111,7 @@ class TypeForm(VersionedForm):
     )
     longest_overlap = DurationField(
         label=_("Longest overlap of two secrets"),
-        help_text=_("Today a new secret ends the old one at once. This will bind rotation with overlap. 0 to 30 days."),
+        help_text=_("How long the old secret may go on beside the new one when a token is rotated. 0 to 30 days."),
     )
     accepts_basic = forms.BooleanField(
         label=_("Takes HTTP Basic on the API"),

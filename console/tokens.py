@@ -22,8 +22,10 @@ from apitokens.finding import TEXT_MAX, Chosen, among
 from apitokens.governance import bulk
 from apitokens.models import Kind, Owner
 from apitokens.orders import InvalidField
+from apitokens.pages import rotation
 from apitokens.pages import tokens as pages
-from apitokens.pages.forms import STATE_WORDS, OfferedChoice
+from apitokens.pages.choices import OfferedChoice
+from apitokens.pages.forms import STATE_WORDS
 from apitokens.pages.paging import page_of
 from apitokens.pages.places import PageRequest
 from apitokens.pages.records import tokens_csv_url
@@ -262,5 +264,15 @@ urlpatterns = [
     path("tokens/<str:token_id>/end-jwts/", _to_tokens(pages.token_end_jwts), name="token-end-jwts"),
     path("tokens/<str:token_id>/delete/", _to_tokens(pages.token_delete), name="token-delete"),
     path("tokens/<str:token_id>/take-over/", _to_tokens(pages.token_take_over), name="token-take-over"),
-    path("tokens/<str:token_id>/new-secret/", _to_tokens(pages.token_new_secret), name="token-new-secret"),
+    path("tokens/<str:token_id>/rotate/", _to_tokens(rotation.token_rotate), name="token-rotate"),
+    path(
+        "tokens/<str:token_id>/rotate/complete/",
+        _to_tokens(rotation.token_rotation_complete),
+        name="token-rotation-complete",
+    ),
+    path(
+        "tokens/<str:token_id>/rotate/cancel/",
+        _to_tokens(rotation.token_rotation_cancel),
+        name="token-rotation-cancel",
+    ),
 ]

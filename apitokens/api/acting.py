@@ -113,6 +113,17 @@ def principal_named(request: ApiRequest) -> Principal:
     return principal_of(request, request.GET.get("tenant"))
 
 
+def principal_reading(request: ApiRequest) -> Principal:
+    """As everywhere, but whoever sees the environment also reads of a tenant that is stopped now."""
+    reference = request.GET.get("tenant")
+    if request.user.user is None or request.GET.get("environment"):
+        principal = principal_of(request, None)
+        if principal.tenant is None and reference:
+            tenants = principal.environment.tenants.filter(access.named_tenant(reference))
+            return replace(principal, tenant=or_404(tenants.first()))
+    return principal_of(request, reference)
+
+
 def principal_of_environment(request: ApiRequest) -> Principal:
     """The caller for what belongs to a whole environment. A person names it; raises InvalidField when they don't.
 

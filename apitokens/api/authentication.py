@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 
-from apitokens import authentication, basic, credentials, jwts
+from apitokens import authentication, basic, credentials, gathering, jwts, limiter
 from apitokens.access import client_ip
 from apitokens.authentication import Authenticated, InvalidCredential, Unusable
 from apitokens.metrics import AUTHENTICATIONS
+from apitokens.models import UsageHour
 
 if TYPE_CHECKING:
     from accounts.models import User
 
+Check = Callable[[datetime, str | None], Authenticated]
 UNKNOWN = "The token is unknown, expired or malformed."
 CLIENT_SECRET = "This is a client secret: exchange it, with its client id, for a token at POST /oauth2/token."  # noqa: S105
 IN_ADDRESS = (
@@ -51,6 +54,17 @@ class BadCredential(AuthenticationFailed):
         self.scheme = scheme
 
 
+class TooManyRefusals(APIException):
+    """429, in the place of one refusal too many. A right credential never meets it."""
+
+    status_code = 429
+    default_code = "too_many_refusals"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many wrong credentials. Try again in {seconds} seconds.")
+        self.seconds = seconds
+
+
 class ApiAuthentication(BaseAuthentication):
     """Bearer (a JWT or an access token), Basic where the token type allows it, or the portal session with CSRF."""
 
@@ -66,7 +80,9 @@ class ApiAuthentication(BaseAuthentication):
         check = {"bearer": self._bearer, "basic": self._basic}.get(scheme.lower())
         if check is None:
             raise BadCredential("Use the Bearer or the Basic scheme.")
-        return Caller(live=check(request, value.strip())), None
+        live = check(request, value.strip())
+        _note(request, live, UsageHour.Outcome.ACCEPTED)
+        return Caller(live=live), None
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'
@@ -81,39 +97,65 @@ class ApiAuthentication(BaseAuthentication):
 
     def _bearer(self, request: Request, value: str) -> Authenticated:
         if jwts.looks_like_jwt(value):
-            return _counted("jwt", "Bearer", lambda at, ip: authentication.access_jwt(value, at=at, ip=ip), request)
+            return _checked(request, "jwt", lambda at, ip: authentication.access_jwt(value, at=at, ip=ip))
         parsed = credentials.parse(value)
         if parsed is not None and parsed.marker == credentials.CLIENT_SECRET:
-            raise BadCredential(CLIENT_SECRET)
-        return _counted("opaque", "Bearer", lambda at, ip: authentication.access_token(value, at=at, ip=ip), request)
+            raise _refused(request, BadCredential(CLIENT_SECRET))
+        token_id = parsed.token_id if parsed else None
+        return _checked(
+            request, "opaque", lambda at, ip: authentication.access_token(value, at=at, ip=ip), named=token_id
+        )
 
     def _basic(self, request: Request, value: str) -> Authenticated:
         try:
             client_id, secret = basic.decode(value)
         except basic.Unreadable as error:
-            raise BadCredential(str(error), scheme="Basic") from error
-        live = _counted(
-            "basic", "Basic", lambda at, ip: authentication.client(client_id, secret, at=at, ip=ip), request
+            raise _refused(request, BadCredential(str(error), scheme="Basic")) from error
+        live = _checked(
+            request,
+            "basic",
+            lambda at, ip: authentication.client(client_id, secret, at=at, ip=ip),
+            named=client_id,
+            scheme="Basic",
         )
         if not live.token.token_type.accepts_basic:
+            _note(request, live, UsageHour.Outcome.REJECTED)
             raise BadCredential(
                 "This client can't be used directly: exchange it at POST /oauth2/token.", scheme="Basic"
             )
         return live
 
 
-def _counted(kind: str, scheme: str, check: Callable[..., Authenticated], request: Request) -> Authenticated:
+def _checked(
+    request: Request, kind: str, check: Check, *, named: str | None = None, scheme: str = "Bearer"
+) -> Authenticated:
+    """`named` is whose credential it says it is. Only who is refused as a stranger meets the limiter.
+
+    A JWT never does: nobody guesses a signature, and who is to get a new one must be told so by a 401.
+    """
     outcome = "accepted"
     try:
-        return check(timezone.now(), client_ip(request._request))
+        return authentication.for_our_api(check(timezone.now(), client_ip(request._request)))
     except InvalidCredential as error:
         outcome = "unknown"
-        raise BadCredential(UNKNOWN, scheme=scheme) from error
+        unknown = BadCredential(UNKNOWN, scheme=scheme)
+        raise (unknown if kind == "jwt" else _refused(request, unknown, named)) from error
     except Unusable as error:
         outcome = "unusable"
         raise BadCredential(f"The token is right but does not work. {error}", scheme=scheme) from error
     finally:
         AUTHENTICATIONS.labels(kind=kind, outcome=outcome).inc()
+
+
+def _refused(request: Request, error: BadCredential, named: str | None = None) -> APIException:
+    """The refusal, or that there were too many."""
+    seconds = limiter.refused(client_id=named, ip=client_ip(request._request), at=timezone.now())
+    return error if seconds is None else TooManyRefusals(seconds)
+
+
+def _note(request: Request, live: Authenticated, outcome: UsageHour.Outcome) -> None:
+    ip = client_ip(request._request)
+    gathering.used(live.token, outcome=outcome, tenant=live.tenant, at=timezone.now(), ip=ip, secret_id=live.secret_id)
 
 
 class ApiAuthenticationScheme(OpenApiAuthenticationExtension):

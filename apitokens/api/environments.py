@@ -1,4 +1,4 @@
-"""`/api/v1/environments` and their signing keys. A person sees those that they cover, a token its own."""
+"""`/api/v1/environments`. A person sees those that they cover, a token its own."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apitokens import access, keyring
+from apitokens import access
 from apitokens.api.acting import (
     DRY_RUN,
     ENVIRONMENT,
@@ -27,7 +27,6 @@ from apitokens.changing import version_of
 from apitokens.governance import copying, environments
 from apitokens.governance.copying import Diff, check_covers_source
 from apitokens.governance.environments import IDENTIFIERS_MAX, URI_MAX
-from apitokens.models import SigningKey
 from apitokens.orders import NAME_MAX, InvalidField
 from apitokens.paging import EnvironmentPages
 from apitokens.principals import Principal
@@ -42,6 +41,9 @@ class EnvironmentInput(StrictSerializer):
     audience = serializers.CharField(max_length=URI_MAX, help_text="URI of your API: the `aud` of its JWTs.")
     token_prefix = serializers.CharField(max_length=32, required=False, help_text="Without one, as the slug.")
     colour = serializers.ChoiceField(choices=Environment.Colour.choices, required=False)
+    signing_algorithm = serializers.ChoiceField(
+        choices=Environment.Algorithm.choices, required=False, help_text="Of its first key, and of keys to come."
+    )
 
 
 class EnvironmentChange(StrictSerializer):
@@ -50,6 +52,11 @@ class EnvironmentChange(StrictSerializer):
     name = serializers.CharField(max_length=NAME_MAX, required=False)
     colour = serializers.ChoiceField(choices=Environment.Colour.choices, required=False)
     strict_ceiling = serializers.BooleanField(required=False)
+    signing_algorithm = serializers.ChoiceField(
+        choices=Environment.Algorithm.choices,
+        required=False,
+        help_text="Of keys to come: rotate the signing key to have one of it.",
+    )
     api_identifiers = serializers.ListField(
         child=serializers.CharField(max_length=URI_MAX),
         max_length=IDENTIFIERS_MAX,
@@ -90,22 +97,6 @@ class EnvironmentOutput(serializers.Serializer):
 
     def get_default_role(self, environment: Environment) -> str | None:
         return environment.default_role_key  # type: ignore[attr-defined]  # annotated
-
-
-class SigningKeyOutput(serializers.Serializer):
-    """The public part; the private one never leaves the ring."""
-
-    kid = serializers.CharField()
-    algorithm = serializers.ChoiceField(choices=Environment.Algorithm.choices)
-    state = serializers.ChoiceField(choices=SigningKey.State.choices)
-    created_at = serializers.DateTimeField()
-    active_from = serializers.DateTimeField(allow_null=True)
-    public_jwk = serializers.JSONField()
-
-
-class SigningKeysOutput(serializers.Serializer):
-    jwks_uri = serializers.CharField()
-    results = SigningKeyOutput(many=True)
 
 
 class CopyInput(StrictSerializer):
@@ -263,15 +254,6 @@ class EnvironmentCopy(EnvironmentDoor):
         if source is None:
             raise InvalidField("from", "There is no such environment, or it is not yours.")
         return source
-
-
-class SigningKeys(APIView):
-    @extend_schema(responses=SigningKeysOutput, parameters=[ENVIRONMENT], operation_id="signing_keys_list")
-    def get(self, request: ApiRequest) -> Response:
-        """The environment's keys in every state, newest first; public parts only."""
-        environment = _wide(principal_of_environment(request)).environment
-        body = {"jwks_uri": f"{environment.issuer}/jwks.json", "results": keyring.ring(environment)}
-        return Response(SigningKeysOutput(body).data)
 
 
 def _read(shape: type[StrictSerializer], request: ApiRequest) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`/api/v1/events`: the record of what was done, for machines. The pages' audit tab and its CSV show the same rows."""
 
-from dataclasses import replace
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
@@ -10,12 +9,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apitokens import access
-from apitokens.api.acting import ENVIRONMENT, ApiRequest, or_404, principal_of
+from apitokens.api.acting import ENVIRONMENT, ApiRequest, principal_reading
 from apitokens.credentials import TOKEN_ID
 from apitokens.models import ApiToken
 from apitokens.orders import InvalidField
 from apitokens.paging import EventPages
-from apitokens.principals import Principal
 from audit.models import ActorKind, AuditEvent, Outcome
 from audit.queries import Sought, events_of, names_of
 
@@ -93,7 +91,7 @@ class Events(APIView):
     )
     def get(self, request: ApiRequest) -> Response:
         """What was done and what was refused, newest first: of one tenant, or for the vendor's of the environment."""
-        principal = _principal(request)
+        principal = principal_reading(request)
         access.require(principal, "audit:read")
         query = EventQuery(data=request.GET.dict())
         query.is_valid(raise_exception=True)
@@ -106,17 +104,6 @@ class Events(APIView):
         pages = EventPages()
         page = pages.paginate_queryset(events, request)
         return pages.get_paginated_response(EventOutput(_as_output(page), many=True).data)
-
-
-def _principal(request: ApiRequest) -> Principal:
-    """As everywhere, but whoever sees the environment also reads what happened in a tenant that is stopped now."""
-    reference = request.GET.get("tenant")
-    if request.user.user is None or request.GET.get("environment"):
-        principal = principal_of(request, None)
-        if principal.tenant is None and reference:
-            tenants = principal.environment.tenants.filter(access.named_tenant(reference))
-            return replace(principal, tenant=or_404(tenants.first()))
-    return principal_of(request, reference)
 
 
 def _target(reference: str, environment_id: UUID) -> UUID:

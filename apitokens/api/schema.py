@@ -9,12 +9,14 @@ REFUSALS = {
     "405": "This address does not take the method.",
     "406": "The API answers JSON only.",
     "409": "It is in the way of something that exists.",
+    "411": "The body came in chunks, without a `Content-Length`.",
     "412": "It has changed since you saw it: the version in `If-Match` is not that of today.",
     "413": "The body is over 64 KiB.",
     "415": "The body is not application/json.",
+    "429": "Too many wrong credentials; `Retry-After` says when to try again. A right one is never limited.",
     "503": "The database can't be reached; `Retry-After` says when to try again.",
 }
-WITH_BODY_ONLY = {"413", "415"}
+WITH_BODY_ONLY = {"411", "413", "415"}
 WITHOUT_CHANGE_ABSENT = {"409"}
 
 

@@ -29,7 +29,7 @@ from apitokens.api.serializers import IssuedOutput, SelfOutput, TokenChange, Tok
 from apitokens.credentials import TOKEN_ID
 from apitokens.finding import among
 from apitokens.models import ApiToken, Kind, Owner
-from apitokens.orders import Expiry, Grant, InvalidField, Order
+from apitokens.orders import UNSET, Expiry, Grant, InvalidField, Order
 from apitokens.paging import TokenPages
 from apitokens.principals import Principal
 from tenants.models import Membership
@@ -51,8 +51,11 @@ def _order(data: TokenInput, principal: Principal) -> Order:
         description=asked.get("description", ""),
         grant=data.grant() or Grant(),
         expiry=data.expiry() or Expiry(),
-        ip_allowlist=tuple(asked.get("ip_allowlist", ())),
+        not_before=asked.get("not_before"),
+        ip_allowlist=data.listed("ip_allowlist") or (),
+        audiences=data.listed("audiences") or (),
         membership=membership,
+        public_key=asked.get("public_key"),
     )
 
 
@@ -66,11 +69,12 @@ def _named_member(principal: Principal, user_id: UUID | None) -> Membership:
     return membership
 
 
-def _issued(issued: services.Issued, principal: Principal) -> Response:
-    """201 with the secret: the one answer that holds it (R1)."""
+def issued_answer(issued: services.Issued, principal: Principal) -> Response:
+    """201 with the secret, if there is one: the one answer that holds it (R1)."""
     token = access.with_everything(issued.token)
     body = TokenOutput(token, context={"at": timezone.now(), "flags_for": principal}).data
-    body[SECRET_FIELD[Kind(token.kind)]] = issued.plaintext
+    if issued.plaintext is not None:
+        body[SECRET_FIELD[Kind(token.kind)]] = issued.plaintext
     location = reverse("api:token", args=[token.token_id])
     return Response(body, status=201, headers={"Location": location, "Cache-Control": "no-store"})
 
@@ -122,7 +126,7 @@ class Tokens(APIView):
         if access.sees_flags(principal):
             tokens = tokens.with_suspicions()
         pages = TokenPages()
-        page = pages.paginate_queryset(tokens.with_standing().with_last_four(), request)
+        page = pages.paginate_queryset(tokens.with_standing().with_last_four().with_versions(), request)
         context = {"at": at, "flags_for": principal}
         return pages.get_paginated_response(TokenOutput(page, many=True, context=context).data)
 
@@ -148,7 +152,7 @@ class Tokens(APIView):
             at=timezone.now(),
             nonce=request.headers.get("Idempotency-Key"),
         )
-        return _issued(issued, principal)
+        return issued_answer(issued, principal)
 
 
 class TokenDoor(APIView):
@@ -193,6 +197,9 @@ class Token(TokenDoor):
             description=data.validated_data.get("description"),
             grant=data.grant(),
             expiry=data.expiry(),
+            ip_allowlist=data.listed("ip_allowlist"),
+            audiences=data.listed("audiences"),
+            not_before=data.validated_data.get("not_before", UNSET),
         )
         return self.answer(changed, principal)
 
@@ -227,12 +234,3 @@ class TokenEndJwts(TokenDoor):
         """Every JWT it got until now is dead; the token itself goes on."""
         principal, token = self.open(request, token_id)
         return self.answer(services.end_jwts(by=principal, token=token, at=timezone.now()), principal)
-
-
-class TokenSecret(TokenDoor):
-    @extend_schema(request=None, responses={201: IssuedOutput}, parameters=[NONCE], operation_id="tokens_renew_secret")
-    def post(self, request: ApiRequest, token_id: str) -> Response:
-        """Replace its secret: the old one stops at once, the new one is in this answer only."""
-        principal, token = self.open(request, token_id)
-        nonce = request.headers.get("Idempotency-Key")
-        return _issued(services.renew_secret(by=principal, token=token, at=timezone.now(), nonce=nonce), principal)

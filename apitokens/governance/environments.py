@@ -98,6 +98,7 @@ def create(
     at: datetime,
     token_prefix: str = "",
     colour: str = Environment.Colour.BLUE,
+    signing_algorithm: str = Environment.Algorithm.ES256,
 ) -> Environment:
     """A new environment of the vendor for whom `by` acts, with what every one is born with (`setup`).
 
@@ -126,6 +127,7 @@ def create(
             token_prefix=_clean_prefix(token_prefix) if token_prefix else _prefix_of(slug),
             audience=clean_uri("audience", audience),
             colour=_clean_colour(colour),
+            signing_algorithm=_clean_algorithm(signing_algorithm),
             at=at,
         )
         member = by.vendor_membership
@@ -146,12 +148,14 @@ def edit(
     strict_ceiling: bool | None = None,
     api_identifiers: Sequence[str] | None = None,
     default_role: str | None = None,
+    signing_algorithm: str | None = None,
     expected: str | Sequence[str] | None = None,
 ) -> Environment:
     """Change what is given and leave the rest.
 
     `api_identifiers` are all of them, the default one first. `default_role` is the key or id of the role that the
-    client born with each new tenant gets; empty for no such client.
+    client born with each new tenant gets; empty for no such client. `signing_algorithm` is that of keys to come: the
+    one that signs goes on until it is rotated.
     """
     with _changing(by, "environment.edited", environment, unique=_taken(name or "")):
         by, environment, grantor = _locked(by, environment, at)
@@ -165,11 +169,13 @@ def edit(
         if strict_ceiling is not None:
             _check_may_loosen(environment, grantor, strict_ceiling)
             environment.strict_ceiling = strict_ceiling
+        if signing_algorithm is not None:
+            environment.signing_algorithm = _clean_algorithm(signing_algorithm)
         if api_identifiers is not None:
             _identify(environment, api_identifiers)
         if default_role is not None:
             _choose_default_role(environment, grantor, default_role)
-        environment.save(update_fields=["name", "colour", "strict_ceiling"])
+        environment.save(update_fields=["name", "colour", "strict_ceiling", "signing_algorithm"])
         after = snapshot(environment)
         if after != before:
             _record(by, "environment.edited", environment, before, after)
@@ -235,6 +241,7 @@ def snapshot(environment: Environment) -> dict[str, object]:
         "name": environment.name,
         "colour": environment.colour,
         "strict_ceiling": environment.strict_ceiling,
+        "signing_algorithm": environment.signing_algorithm,
         "api_identifiers": identifiers_of(environment),
         "default_role": role.key if role else "",
         "suspended_at": environment.suspended_at.isoformat() if environment.suspended_at else None,
@@ -317,6 +324,12 @@ def _clean_colour(colour: str) -> str:
     if colour not in Environment.Colour.values:
         raise InvalidField("colour", f"Colour is one of {', '.join(Environment.Colour.values)}.")
     return colour
+
+
+def _clean_algorithm(algorithm: str) -> str:
+    if algorithm not in Environment.Algorithm.values:
+        raise InvalidField("signing_algorithm", f"The algorithm is one of {', '.join(Environment.Algorithm.values)}.")
+    return algorithm
 
 
 def _taken(name: str, slug: str = "", token_prefix: str = "") -> Unique:

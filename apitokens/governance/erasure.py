@@ -19,7 +19,17 @@ from django.db.models import Q, QuerySet
 from accounts.models import User
 from apitokens.changing import AlreadySo
 from apitokens.governance import environments, invitations, members, tenants, vendor_members
-from apitokens.models import ApiToken, Owner, SigningKey, StatusSlot, TokenType, TokenTypeRole
+from apitokens.models import (
+    ApiToken,
+    Owner,
+    RevokedJWT,
+    SigningKey,
+    StatusCounter,
+    StatusSlot,
+    TokenType,
+    TokenTypeRole,
+    UsageHour,
+)
 from apitokens.principals import Principal, system
 from apitokens.services import Gone, tombstone
 from audit.actors import SYSTEM, Actor
@@ -302,6 +312,9 @@ def _erase_environment(environment_id: UUID) -> int:
         ApiIdentifier.objects.filter(**of_it),
         SigningKey.objects.filter(**of_it),
         StatusSlot.objects.filter(**of_it),
+        StatusCounter.objects.filter(**of_it),
+        RevokedJWT.objects.filter(**of_it),
+        UsageHour.objects.filter(**of_it),
         InvitationEnvironment.objects.filter(**of_it),
         VendorMembershipEnvironment.objects.filter(**of_it),
     )

@@ -221,7 +221,9 @@ def inventory(membership: Membership, *, among: ApiTokenQuerySet | None = None) 
     of_tenant = tokens.filter(tenant=membership.tenant_id, owner=Owner.TENANT)
     made = of_tenant.filter(creator=membership.user_id)
     shown = of_tenant.filter(pk__in=_seen_by(membership))
-    lists = [list(rows.with_standing().with_last_four()[: SHOWN + 1]) for rows in (personal, made, shown)]
+    lists = [
+        list(rows.with_standing().with_last_four().with_versions()[: SHOWN + 1]) for rows in (personal, made, shown)
+    ]
     counts = [
         len(found) if len(found) <= SHOWN else rows.count()
         for found, rows in zip(lists, (personal, made, shown), strict=True)

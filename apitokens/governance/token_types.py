@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -20,7 +19,7 @@ from apitokens.changing import changing, check_version, record_change
 from apitokens.governance import bulk
 from apitokens.governance.bulk import BATCH, MOST, SHOWN, Listed, listed
 from apitokens.models import DAY, ApiToken, Kind, Owner, TokenType, TokenTypeRole
-from apitokens.orders import InvalidField
+from apitokens.orders import UNSET, InvalidField, Unset
 from apitokens.principals import Principal
 from audit.services import Change, record_each
 from tenants.models import Environment, Membership, Role, Tenant
@@ -46,13 +45,6 @@ RANGES = {
     "longest_overlap": (0, OVERLAP_MAX, "The overlap is at most 30 days; 0 is none."),
     "quota": (1, QUOTA_MAX, "At least one. To allow none, switch the type off."),
 }
-
-
-class Unset(Enum):
-    UNSET = "unset"
-
-
-UNSET: Final = Unset.UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,11 +290,12 @@ def _cap(by: Principal, token_type: TokenType, at: datetime) -> None:
         too_long |= Q(expires_at__isnull=True)
     beyond = ApiToken.objects.filter(too_long, token_type=token_type).out_of_policy(at=at).order_by("pk").values("pk")
     locked = ApiToken.objects.select_for_update(of=("self",), no_key=True).filter(too_long, pk__in=beyond[:MOST])
-    for batch in _batches(locked.order_by("pk").prefetch_related("roles")):
+    for batch in _batches(locked.order_by("pk").select_related("tenant").prefetch_related("roles")):
         before = {token.pk: services.snapshot(token) for token in batch}
-        ApiToken.objects.filter(pk__in=before).update(expires_at=latest)
-        for token in batch:
-            token.expires_at = latest
+        stopped = [token for token in batch if services.end_at(token, latest, now=at)]
+        ApiToken.objects.bulk_update(batch, ["expires_at", "not_before", "disabled_at"])
+        for token in stopped:
+            record_change(by, "apitoken.disabled", target_kind="apitoken", target_id=token.pk, tenant=token.tenant)
         record_each(
             actor=by.actor,
             verb="apitoken.edited",
@@ -319,7 +312,7 @@ def _cap(by: Principal, token_type: TokenType, at: datetime) -> None:
             ],
         )
         for parent in ApiToken.objects.filter(pk__in=before, children__isnull=False).distinct():
-            services.cap_children(by, parent)
+            services.cap_children(by, parent, at=at)
 
 
 def _batches(tokens: Iterable[ApiToken]) -> Iterator[list[ApiToken]]:

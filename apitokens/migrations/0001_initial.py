@@ -18,6 +18,30 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="RefusalCount",
+            fields=[
+                ("bucket", models.PositiveIntegerField(primary_key=True, serialize=False)),
+                ("began_at", models.DateTimeField()),
+                ("count", models.PositiveIntegerField()),
+            ],
+        ),
+        migrations.CreateModel(
+            name="StatusCounter",
+            fields=[
+                (
+                    "environment",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="status_counter",
+                        serialize=False,
+                        to="tenants.environment",
+                    ),
+                ),
+                ("next_index", models.PositiveIntegerField(default=0)),
+            ],
+        ),
+        migrations.CreateModel(
             name="IssueNonce",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -28,6 +52,25 @@ class Migration(migrations.Migration):
             ],
             options={
                 "constraints": [models.UniqueConstraint(fields=("actor_id", "digest"), name="issuenonce_used_once")],
+            },
+        ),
+        migrations.CreateModel(
+            name="RevokedJWT",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("jti", models.CharField(max_length=64)),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="revoked_jwts",
+                        to="tenants.environment",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("environment", "jti"), name="revokedjwt_once")],
             },
         ),
         migrations.CreateModel(
@@ -63,6 +106,8 @@ class Migration(migrations.Migration):
                 ("private_key_encrypted", models.BinaryField()),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("active_from", models.DateTimeField(null=True)),
+                ("retiring_from", models.DateTimeField(null=True)),
+                ("ended_at", models.DateTimeField(null=True)),
                 (
                     "environment",
                     models.ForeignKey(
@@ -96,6 +141,22 @@ class Migration(migrations.Migration):
                             _connector="OR",
                         ),
                         name="signingkey_active_since",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state", "retiring"), _negated=True),
+                            ("retiring_from__isnull", False),
+                            _connector="OR",
+                        ),
+                        name="signingkey_retiring_since",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("ended_at__isnull", False), ("state__in", ["retired", "compromised"])),
+                            models.Q(("ended_at__isnull", True), ("state__in", ["published", "active", "retiring"])),
+                            _connector="OR",
+                        ),
+                        name="signingkey_ended_since",
                     ),
                 ],
             },
@@ -253,9 +314,13 @@ class Migration(migrations.Migration):
                 ("granted", models.JSONField(default=list)),
                 ("grantor_level", models.PositiveSmallIntegerField(blank=True, null=True)),
                 ("ip_allowlist", models.JSONField(blank=True, default=list)),
+                ("audiences", models.JSONField(blank=True, default=list)),
                 ("generation", models.PositiveIntegerField(default=0)),
                 ("disabled_at", models.DateTimeField(blank=True, null=True)),
+                ("not_before", models.DateTimeField(blank=True, null=True)),
                 ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(editable=False, null=True)),
+                ("last_used_ip", models.GenericIPAddressField(editable=False, null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 (
                     "creator",
@@ -427,6 +492,15 @@ class Migration(migrations.Migration):
                         ),
                         name="apitoken_expires_after_creation",
                     ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("not_before__isnull", True),
+                            ("expires_at__isnull", True),
+                            ("expires_at__gt", models.F("not_before")),
+                            _connector="OR",
+                        ),
+                        name="apitoken_expires_after_it_begins",
+                    ),
                     tenants.constraints.CompositeForeignKey(
                         fields=("tenant", "environment"),
                         name="apitoken_tenant_of_environment",
@@ -534,6 +608,8 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("expires_at", models.DateTimeField(null=True)),
                 ("retired_at", models.DateTimeField(null=True)),
+                ("last_used_at", models.DateTimeField(editable=False, null=True)),
+                ("last_used_ip", models.GenericIPAddressField(editable=False, null=True)),
                 (
                     "environment",
                     models.ForeignKey(
@@ -644,6 +720,85 @@ class Migration(migrations.Migration):
                         to_fields=("id", "environment"),
                     ),
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="UsageHour",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("scope_id", models.UUIDField()),
+                ("token_id", models.UUIDField()),
+                ("hour", models.DateTimeField()),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("granted", "Granted"),
+                            ("accepted", "Accepted"),
+                            ("introspected", "Introspected"),
+                            ("unusable", "Unusable"),
+                            ("rejected", "Rejected"),
+                            ("wrong_secret", "Wrong Secret"),
+                            ("retired_secret", "Retired Secret"),
+                        ],
+                        max_length=14,
+                    ),
+                ),
+                ("count", models.PositiveBigIntegerField()),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="usage_hours",
+                        to="tenants.environment",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [
+                    models.Index(fields=["environment", "hour"], name="usagehour_of_environment"),
+                    models.Index(fields=["scope_id", "hour"], name="usagehour_of_scope"),
+                    models.Index(fields=["hour"], name="usagehour_to_erase"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("token_id", "scope_id", "hour", "outcome"), name="usagehour_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "outcome__in",
+                                [
+                                    "granted",
+                                    "accepted",
+                                    "introspected",
+                                    "unusable",
+                                    "rejected",
+                                    "wrong_secret",
+                                    "retired_secret",
+                                ],
+                            )
+                        ),
+                        name="usagehour_outcome_known",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="UsedAssertion",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("jti_digest", models.BinaryField(max_length=32)),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                (
+                    "token",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="used_assertions",
+                        to="apitokens.apitoken",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [models.UniqueConstraint(fields=("token", "jti_digest"), name="usedassertion_once")],
             },
         ),
         migrations.AddField(

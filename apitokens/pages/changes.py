@@ -6,30 +6,36 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apitokens.pages.targets import Known, cell, in_short, vendor_role
-from apitokens.pages.words import SECONDS, SETTINGS, in_words
+from apitokens.pages.words import SECONDS, SETTINGS, at_moment, in_words
 from audit.models import AuditEvent
 from tenants.models import Environment
 
 FIELDS: Mapping[str, str | Promise] = {
     **SETTINGS,
     "api_identifiers": gettext_lazy("API identifiers"),
+    "audiences": gettext_lazy("APIs"),
     "colour": gettext_lazy("Colour"),
+    "compromised": gettext_lazy("Compromised"),
+    "deadline": gettext_lazy("The old one works until"),
     "default_role": gettext_lazy("Role of a new tenant's client"),
     "environments": gettext_lazy("Environments"),
     "expires_at": gettext_lazy("Expires"),
     "external_id": gettext_lazy("External id"),
     "granted": gettext_lazy("Permissions"),
     "granted_through": gettext_lazy("Granted"),
+    "ip_allowlist": gettext_lazy("Networks"),
     "key": gettext_lazy("Key"),
+    "not_before": gettext_lazy("Starts"),
     "permissions": gettext_lazy("Permissions"),
     "replacement": gettext_lazy("Replaced by"),
     "roles": gettext_lazy("Roles"),
+    "secrets": gettext_lazy("Secrets and keys"),
+    "signing_algorithm": gettext_lazy("Signing algorithm"),
     "strict_ceiling": gettext_lazy("Strict ceiling"),
     "vendor_role": gettext_lazy("Role"),
     # Of what was copied from another environment.
@@ -38,7 +44,7 @@ FIELDS: Mapping[str, str | Promise] = {
     "token_type": gettext_lazy("Token types"),
 }
 # The verb says it already, or it is not for people.
-SILENT = {"deleted_at", "ended_at", "suspended_at", "usage", "user"}
+SILENT = {"active_from", "deleted_at", "ended_at", "retiring_from", "suspended_at", "usage", "user"}
 THROUGH = {
     "owner": gettext_lazy("same as its owner"),
     "permissions": gettext_lazy("picked permissions"),
@@ -50,9 +56,12 @@ NOTHING: Mapping[str, str | Promise] = {
     "expires_at": gettext_lazy("never"),
     "environments": gettext_lazy("all"),
     "roles": gettext_lazy("every role"),
+    "deadline": gettext_lazy("none"),
     "external_id": gettext_lazy("none"),
+    "not_before": gettext_lazy("at once"),
     "replacement": gettext_lazy("none"),
 }
+MOMENTS = {"deadline", "expires_at", "not_before"}
 FIELDS_MOST, TEXT_MAX = 12, 80
 MINUS = "\N{MINUS SIGN}"
 
@@ -62,7 +71,12 @@ def changes(event: AuditEvent, known: Known) -> list[str]:
     if not event.before or not event.after or event.reason:
         return []
     before, after = event.before, event.after
-    changed = [name for name in after if name not in SILENT and after[name] != before.get(name)]
+    # What was not there before and is nothing now, did not happen.
+    changed = [
+        name
+        for name in after
+        if name not in SILENT and after[name] != before.get(name) and (name in before or after[name])
+    ]
     lines = [_line(event, known, name) for name in sorted(changed)]
     if "from" in after:
         lines.insert(0, _("From %(environment)s") % {"environment": str(after["from"])[:TEXT_MAX]})
@@ -122,8 +136,8 @@ def _value(name: str, value: Any, named: Callable[[Sequence[str]], list[str]]) -
         return in_short(named(value)) or _("none")
     if name in SECONDS:
         return in_words(value)
-    if name == "expires_at":
-        return date_format(datetime.fromisoformat(value), "j M Y, H:i") + " UTC"
+    if name in MOMENTS:
+        return at_moment(datetime.fromisoformat(value))
     codes: Mapping[str, Mapping[str, Any]] = {"granted_through": THROUGH, "colour": dict(Environment.Colour.choices)}
     text = vendor_role(value) if name == "vendor_role" else str(codes.get(name, {}).get(value, value))
     return (text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…") or _("none")

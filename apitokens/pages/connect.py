@@ -27,6 +27,13 @@ def snippets(token: ApiToken, plaintext: str) -> list[Snippet]:
     ]
 
 
+def key_snippets(token: ApiToken, key: dict[str, str]) -> list[Snippet]:
+    """For a client that proves itself by a key: nothing in it is secret, and nothing has to be escaped."""
+    context = {"origin": settings.ORIGIN, "client_id": token.client_id, "kid": key["kid"], "algorithm": key["alg"]}
+    code = render_to_string("portal/connect/private_key_jwt/python.txt", context).strip()
+    return [Snippet("python", LANGUAGES["python"], code)]
+
+
 def save_commands(token: ApiToken, plaintext: str) -> list[Snippet]:
     """The command reads the secret from its input, so that it is in no process list."""
     name = f"api-token-{token.token_id}"

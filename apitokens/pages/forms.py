@@ -1,27 +1,41 @@
 """Forms give shapes and choices; whether something may be had is the service's to say, at the field it is about."""
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Any
 
 from django import forms
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from apitokens.access import grantor_for
+from apitokens.changing import Stale, version_of
 from apitokens.finding import Chosen, StateFilter
-from apitokens.models import DAY, Kind, Owner, TokenType
+from apitokens.keys import LONGEST_KEY, KeyRefused, read_public_key
+from apitokens.models import DAY, ApiToken, Kind, Owner, TokenType
 from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, Order
+from apitokens.pages.choices import ExplainedCheckboxes, ExplainedRadios, OfferedChoice, OfferedChoices
 from apitokens.pages.places import PagePrincipal
 from apitokens.pages.words import in_words
+from apitokens.services import snapshot
 from apitokens.setup import BUILT_IN
 from audit.services import Refusal
-from tenants.models import Permission
+from tenants.models import Environment, Permission
 from tenants.policy import why_not
 from tenants.queries import available_roles, held_roles
 
 NEVER = "never"
+LEAST_TO_CHOOSE = 2
 SHOWN_PERMISSIONS = 4
 PRESETS = ((7 * DAY, _("7 days")), (30 * DAY, _("30 days")), (90 * DAY, _("90 days")), (365 * DAY, _("A year")))
+
+
+class Proof(StrEnum):
+    SECRET = "secret"  # noqa: S105 -- the name of a choice
+    PUBLIC_KEY = "public_key"
+
+
 OWNER_HELP = {
     Owner.ENVIRONMENT: (_("For your backend"), _("It acts for the environment, in all of its tenants.")),
     Owner.TENANT: (_("For a service"), _("It belongs to the tenant and survives you leaving.")),
@@ -35,46 +49,30 @@ KIND_HELP = {
     ),
 }
 
+PROOF_HELP = {
+    Proof.SECRET: (_("A secret"), _("We make it and show it once.")),
+    Proof.PUBLIC_KEY: (
+        _("A public key"),
+        _("You keep the private key and sign with it (private_key_jwt): there is no secret that could leak from here."),
+    ),
+}
 
 STATE_WORDS = {
     StateFilter.USABLE: _("Works now"),
     StateFilter.DISABLED: _("Disabled"),
+    StateFilter.NOT_YET: _("Not yet begun"),
     StateFilter.EXPIRED: _("Expired"),
     StateFilter.OUT_OF_POLICY: _("Out of policy"),
 }
 
 
-class _Explained:
-    """Options with a line of help and, where one can't be chosen, the reason; both are in the option's data."""
+class Moment(forms.DateTimeInput):
+    """A date and a time, as the browser's own field gives them."""
 
-    explain: Callable[[str], tuple[str, str]] = staticmethod(lambda value: ("", ""))
+    input_type = "datetime-local"
 
-    def create_option(self, name, value, label, selected, index, subindex=None, attrs=None):
-        option = super().create_option(name, value, label, selected, index, subindex=subindex, attrs=attrs)
-        option["help"], option["reason"] = self.explain(str(value))
-        if option["reason"]:
-            option["attrs"]["disabled"] = True
-        return option
-
-
-class ExplainedRadios(_Explained, forms.RadioSelect):
-    pass
-
-
-class ExplainedCheckboxes(_Explained, forms.CheckboxSelectMultiple):
-    pass
-
-
-class OfferedChoice(forms.ChoiceField):
-    """Shows what is on offer and takes whatever is sent: the service refuses, in the same words as the API."""
-
-    def valid_value(self, value: str) -> bool:
-        return True
-
-
-class OfferedChoices(forms.MultipleChoiceField):
-    def valid_value(self, value: str) -> bool:
-        return True
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%dT%H:%M")
 
 
 class NonceForm(forms.Form):
@@ -103,6 +101,187 @@ class TokenNaming(forms.Form):
     def add_refusal(self, refusal: Refusal) -> None:
         """Put the service's answer at the field it is about."""
         self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
+
+
+class ExpiryFields(forms.Form):
+    """When a token ends: after one of the offers, or on a date."""
+
+    expires_in = OfferedChoice(label=_("Expires"), required=False)
+    expires_at = forms.DateTimeField(
+        label=_("Or on a date"),
+        required=False,
+        widget=Moment(),
+        help_text=_("In UTC."),
+    )
+
+    def offer_lifetimes(self, types: Sequence[TokenType], *, unsaid: str) -> None:
+        """What one of these types allows; `unsaid` says what happens when nothing is chosen."""
+        limits = [cell.longest_lifetime for cell in types]
+        bounded = [limit for limit in limits if limit is not None]
+        limit = max(bounded) if limits and len(bounded) == len(limits) else None
+        presets = [(str(seconds), label) for seconds, label in PRESETS if limit is None or seconds <= limit]
+        if any(cell.may_never_expire for cell in types):
+            presets.append((NEVER, _("Never")))
+        field: Any = self.fields["expires_in"]
+        field.choices = [("", unsaid), *presets]
+
+    def clean_expires_in(self) -> str | int | None:
+        value = self.cleaned_data["expires_in"]
+        if value in {"", NEVER}:
+            return value or None
+        try:
+            seconds = int(value)
+        except ValueError as error:
+            raise forms.ValidationError(_("Choose one of the offers, or give whole seconds.")) from error
+        if not 1 <= seconds <= CENTURY:
+            raise forms.ValidationError(_("This moment has passed, or is too far away: choose one in the future."))
+        return seconds
+
+    def expiry(self) -> Expiry:
+        """Nothing said is an empty one."""
+        seconds = self.cleaned_data["expires_in"]
+        return Expiry(
+            at=self.cleaned_data["expires_at"],
+            seconds=seconds if isinstance(seconds, int) else None,
+            never=seconds == NEVER,
+        )
+
+
+class ProofFields(forms.Form):
+    """What a client proves itself by: a secret that we make, or a key of which we get the public half."""
+
+    proof = OfferedChoice(label=_("Proves itself by"), widget=ExplainedRadios, required=False, initial=Proof.SECRET)
+    public_key = forms.CharField(
+        label=_("Its public key"),
+        required=False,
+        max_length=LONGEST_KEY,
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off", "class": "code"}),
+        help_text=_("A JWK or a PEM. The private half stays where it is: never paste it anywhere."),
+    )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["proof"].choices = [(proof.value, words[0]) for proof, words in PROOF_HELP.items()]
+        self.fields["proof"].widget.explain = lambda value: (PROOF_HELP[Proof(value)][1], "")
+
+    def clean_proof(self) -> str:
+        value: str = self.cleaned_data["proof"]
+        if value and value not in set(Proof):
+            raise forms.ValidationError(_("Choose a secret or a public key."))
+        return value
+
+    def clean_public_key(self) -> str:
+        """Judged before anything else is, so that nothing but a public key is ever shown again."""
+        text = self.cleaned_data["public_key"]
+        if text:
+            try:
+                read_public_key(text)
+            except KeyRefused as refusal:
+                raise forms.ValidationError(str(refusal)) from None
+        return text
+
+    def clean(self):
+        cleaned = super().clean() or self.cleaned_data
+        is_pasted, is_chosen = bool(cleaned.get("public_key")), cleaned.get("proof") == Proof.PUBLIC_KEY
+        if is_chosen and not is_pasted and "public_key" not in self.errors:
+            self.add_error("public_key", _("Paste the public key, or let it prove itself by a secret."))
+        if is_pasted and not is_chosen:
+            self.add_error("public_key", _("Choose above that it proves itself by a public key, or leave this empty."))
+        return cleaned
+
+    def add_error(self, field, error):
+        """What was refused as a public key may be a private one: the page that says so does not repeat it."""
+        super().add_error(field, error)
+        if "public_key" in self.errors and self.data.get("public_key"):
+            self.data = _with(self.data, public_key="")
+
+    def pasted_key(self) -> str | None:
+        return self.cleaned_data.get("public_key") or None
+
+
+class RestrictionFields(forms.Form):
+    """From where, from when and for which APIs a token may be used."""
+
+    under_restrictions: tuple[str, ...] = ("ip_allowlist", "not_before", "audiences")
+
+    ip_allowlist = forms.CharField(
+        label=_("Only from these networks"),
+        required=False,
+        max_length=2500,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "203.0.113.0/24"}),
+        help_text=_("One IPv4 or IPv6 address or network a line. Empty: from anywhere."),
+    )
+    not_before = forms.DateTimeField(
+        label=_("Not before"),
+        required=False,
+        widget=Moment(),
+        help_text=_("In UTC. It is refused until then. Empty: it works at once."),
+    )
+    audiences = OfferedChoices(
+        label=_("Only for these APIs"),
+        required=False,
+        widget=ExplainedCheckboxes,
+        help_text=_("None ticked: for all of them, also those to come."),
+    )
+
+    def offer_audiences(self, environment: Environment) -> None:
+        """Where there is but one API there is nothing to choose."""
+        identifiers = list(environment.api_identifiers.order_by("-is_default", "uri"))
+        if len(identifiers) < LEAST_TO_CHOOSE:
+            del self.fields["audiences"]
+            return
+        words = {each.uri: str(_("What is asked for if nothing is said.")) for each in identifiers if each.is_default}
+        words[environment.issuer] = str(_("The API of this portal itself, for tokens that manage tokens."))
+        field: Any = self.fields["audiences"]
+        field.choices = [(uri, uri) for uri in [*(each.uri for each in identifiers), environment.issuer]]
+        field.widget.explain = lambda uri: (words.get(uri, ""), "")
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether something under *Restrict further* is filled in or refused, and so must not stay out of sight."""
+        return any(self[name].errors or self[name].value() for name in self.under_restrictions if name in self.fields)
+
+    def restrictions(self) -> dict[str, Any]:
+        """As `Order` and `services.edit` take them."""
+        data = self.cleaned_data
+        return {
+            "ip_allowlist": tuple(line.strip() for line in data["ip_allowlist"].splitlines() if line.strip()),
+            "not_before": data["not_before"],
+            "audiences": tuple(data.get("audiences", ())),
+        }
+
+
+class TokenEditForm(TokenNaming, RestrictionFields):
+    """The name, the description and the restrictions of a token that exists, and which version of it was looked at."""
+
+    version = forms.CharField(widget=forms.HiddenInput, required=False, max_length=64)
+
+    def __init__(self, sent: Any, *, token: ApiToken) -> None:
+        # The field shows minutes: what is not touched must come back as it was.
+        not_before = token.not_before.replace(second=0, microsecond=0) if token.not_before else None
+        initial = {
+            "name": token.name,
+            "description": token.description,
+            "ip_allowlist": "\n".join(token.ip_allowlist),
+            "not_before": not_before,
+            "audiences": token.audiences,
+            "version": (version := version_of(snapshot(token))),
+        }
+        super().__init__(sent, initial=initial)
+        self.now = version
+        self.offer_audiences(token.environment)
+
+    def changes(self) -> dict[str, Any]:
+        """As `services.edit` takes them: only what was touched, since to restrict anew is to grant."""
+        data = self.cleaned_data
+        naming = {"name": data["name"], "description": data["description"], "expected": data["version"] or None}
+        return naming | {name: value for name, value in self.restrictions().items() if name in self.changed_data}
+
+    def add_refusal(self, refusal: Refusal) -> None:
+        """Who is told that somebody else changed it keeps what they typed, and may send it again knowing that."""
+        super().add_refusal(refusal)
+        if isinstance(refusal, Stale):
+            self.data = _with(self.data, version=self.now)
 
 
 class DeletionForm(forms.Form):
@@ -148,7 +327,7 @@ class TokenSearch(forms.Form):
         return Chosen(kind=kind if kind in Kind.values else "", state=state if state in set(StateFilter) else "")
 
 
-class TokenForm(NonceForm, TokenNaming):
+class TokenForm(NonceForm, TokenNaming, ExpiryFields, ProofFields, RestrictionFields):
     """A new token: four fields that matter, the rest under *Restrict further*."""
 
     owner = OfferedChoice(label=_("Who is it for?"), widget=ExplainedRadios)
@@ -157,13 +336,6 @@ class TokenForm(NonceForm, TokenNaming):
         required=False,
         widget=ExplainedCheckboxes,
         help_text=_("Never more than you may do yourself. For yourself, none means: the same as you, at all times."),
-    )
-    expires_in = OfferedChoice(label=_("Expires"), required=False)
-    expires_at = forms.DateTimeField(
-        label=_("Or on a date"),
-        required=False,
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-        help_text=_("In UTC."),
     )
     kind = OfferedChoice(label=_("Kind"), widget=ExplainedRadios)
     without = OfferedChoices(
@@ -178,15 +350,14 @@ class TokenForm(NonceForm, TokenNaming):
         widget=forms.CheckboxSelectMultiple,
         help_text=_("Picked one by one. They stay as they are whatever becomes of the roles."),
     )
-    ip_allowlist = forms.CharField(
-        label=_("Only from these networks"),
-        required=False,
-        max_length=2500,
-        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "203.0.113.0/24"}),
-        help_text=_("One address or network a line. Empty: from anywhere."),
-    )
+    field_order = ["nonce", "name", "owner", "roles", "expires_in", "expires_at", "kind", "proof", "public_key"]
+    under_restrictions = (
+        *RestrictionFields.under_restrictions, "public_key", "permissions", "without", "description",
+    )  # fmt: skip
 
-    field_order = ["nonce", "name", "owner", "roles", "expires_in", "expires_at"]
+    @property
+    def is_restricted(self) -> bool:
+        return super().is_restricted or bool(self.errors.keys() & {"kind", "proof"})
 
     def __init__(self, *args, principal: PagePrincipal, **kwargs):
         super().__init__(*args, **kwargs)
@@ -195,6 +366,7 @@ class TokenForm(NonceForm, TokenNaming):
         owners = [Owner.ENVIRONMENT] if principal.tenant is None else [Owner.TENANT, Owner.USER]
         self._offer_cells(list(types.filter(owner__in=owners)))
         self._offer_roles()
+        self.offer_audiences(principal.environment)
         if principal.tenant is None:
             self._offer_permissions()
         else:
@@ -214,12 +386,7 @@ class TokenForm(NonceForm, TokenNaming):
             field.choices = [(value.value, words[value][0]) for value in values]
             field.widget.explain = lambda value, words=words: (words[value][1], "")
             field.initial = values[0].value if values else None
-        longest = [cell.longest_lifetime for cell in types]
-        limit = None if not longest or None in longest else max(longest)
-        presets = [(str(seconds), label) for seconds, label in PRESETS if limit is None or seconds <= limit]
-        if any(cell.may_never_expire for cell in types):
-            presets.append((NEVER, _("Never")))
-        self.fields["expires_in"].choices = [("", _default_words({cell.default_lifetime for cell in types})), *presets]
+        self.offer_lifetimes(types, unsaid=_default_words({cell.default_lifetime for cell in types}))
 
     def _offer_roles(self):
         principal = self.principal
@@ -238,22 +405,9 @@ class TokenForm(NonceForm, TokenNaming):
         offered = frozenset().union(*(role.permissions for role in held.values()))
         self.fields["without"].choices = _pairs(key for key in offered if grantor.holds(key))
 
-    def clean_expires_in(self) -> str | int | None:
-        value = self.cleaned_data["expires_in"]
-        if value in {"", NEVER}:
-            return value or None
-        try:
-            seconds = int(value)
-        except ValueError as error:
-            raise forms.ValidationError(_("Choose one of the offers, or give whole seconds.")) from error
-        if not 1 <= seconds <= CENTURY:
-            raise forms.ValidationError(_("This moment has passed, or is too far away: choose one in the future."))
-        return seconds
-
     def order(self) -> Order:
         """What the person asks for."""
         data = self.cleaned_data
-        seconds = data["expires_in"]
         return Order(
             owner=data["owner"],
             kind=data["kind"],
@@ -264,13 +418,10 @@ class TokenForm(NonceForm, TokenNaming):
                 permissions=tuple(data.get("permissions", ())),
                 without=tuple(data["without"]),
             ),
-            expiry=Expiry(
-                at=data["expires_at"],
-                seconds=seconds if isinstance(seconds, int) else None,
-                never=seconds == NEVER,
-            ),
-            ip_allowlist=tuple(line for line in data["ip_allowlist"].splitlines() if line.strip()),
+            expiry=self.expiry(),
+            public_key=self.pasted_key(),
             membership=self.principal.membership,
+            **self.restrictions(),
         )
 
 
@@ -290,6 +441,14 @@ def in_short(permissions: Iterable[str]) -> str:
     more = len(ordered) - SHOWN_PERMISSIONS
     named = ", ".join(ordered[:SHOWN_PERMISSIONS])
     return str(_("%(named)s and %(more)s more") % {"named": named, "more": more}) if more > 0 else named
+
+
+def _with(sent: Any, **instead: str) -> Any:
+    """What was sent, with something else in place of a part of it."""
+    again = sent.copy()
+    for name, value in instead.items():
+        again[name] = value
+    return again
 
 
 def _pairs(keys: Iterable[str]) -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ from apitokens.governance import members
 from apitokens.governance.environments import OwnersOnly
 from apitokens.governance.offers import EMAIL_MAX
 from apitokens.orders import NAME_MAX
-from apitokens.pages.forms import ExplainedCheckboxes, OfferedChoices, in_short
+from apitokens.pages.choices import ExplainedCheckboxes, OfferedChoices
+from apitokens.pages.forms import in_short
 from apitokens.pages.places import PagePrincipal
 from audit.services import Refusal
 from tenants.models import Membership

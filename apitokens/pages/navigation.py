@@ -42,6 +42,7 @@ PORTAL_TABS = (
     TabTo("apitokens:read", gettext_lazy("Tokens"), "tokens", "key-round"),
     TabTo("members:read", gettext_lazy("Members"), "members", "users"),
     TabTo("roles:read", gettext_lazy("Roles"), "roles", "users-round"),
+    TabTo("usage:read", gettext_lazy("Usage"), "usage", "chart-column"),
     TabTo("audit:read", gettext_lazy("Audit"), "audit", "scroll-text"),
 )
 

@@ -44,6 +44,7 @@ FAMILIES = {
     "membership": gettext_lazy("Members"),
     "permission": gettext_lazy("Permissions"),
     "role": gettext_lazy("Roles"),
+    "signing_key": gettext_lazy("Signing keys"),
     "tenant": gettext_lazy("Tenants"),
     "token_type": gettext_lazy("Token types"),
     "user": gettext_lazy("People erased"),
@@ -67,7 +68,8 @@ EVENT_HEADS = (
 TOKEN_FILTERS = ("tenant", "owner", "kind", "role", "creator", "parent", "state")
 TOKEN_HEADS = (
     "id", "client_id", "name", "description", "owner", "owner_name", "kind", "tenant", "tenant_id", "state", "roles",
-    "granted", "permissions", "last_four", "ip_allowlist", "created_at", "created_by", "expires_at", "disabled_at",
+    "granted", "permissions", "last_four", "ip_allowlist", "audiences", "created_at", "created_by", "not_before",
+    "expires_at", "disabled_at", "last_used_at", "last_used_ip",
 )  # fmt: skip
 
 
@@ -227,7 +229,8 @@ def _token_cells(row: TokenRow) -> Cells:
         token.tenant.name if token.tenant else "", token.tenant_id, row.state_code,
         " ".join(sorted({role[0] for role in token.role_rows})), " ".join(token.granted),
         " ".join(sorted(row.now.permissions)), row.last_four, " ".join(token.ip_allowlist),
-        token.created_at.isoformat(), row.created_by, _moment(token.expires_at), _moment(token.disabled_at),
+        " ".join(token.audiences), token.created_at.isoformat(), row.created_by, _moment(token.not_before),
+        _moment(token.expires_at), _moment(token.disabled_at), _moment(token.last_used_at), token.last_used_ip,
     )  # fmt: skip
 
 

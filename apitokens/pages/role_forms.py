@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from apitokens.changing import Stale
 from apitokens.governance.roles import KEY_MAX, RoleChange
 from apitokens.orders import NAME_MAX
-from apitokens.pages.forms import ExplainedCheckboxes, OfferedChoice, OfferedChoices
+from apitokens.pages.choices import ExplainedCheckboxes, OfferedChoice, OfferedChoices
 from audit.services import Refusal
 from tenants.models import LEVEL_MAX, Permission, Role
 from tenants.policy import Grantor, HeldRole, PermissionAboveCeiling, RoleAboveCeiling, why_not

@@ -17,7 +17,7 @@ from apitokens.models import ApiToken, Kind, Owner
 from apitokens.pages.changes import changes
 from apitokens.pages.places import PagePrincipal, Place
 from apitokens.pages.targets import known
-from apitokens.pages.words import KINDS
+from apitokens.pages.words import KINDS, at_moment, last_used_in_words
 from apitokens.policy import Beyond, State
 from apitokens.principals import ConsolePrincipal
 from apitokens.services import is_own, needs
@@ -26,7 +26,9 @@ from audit.models import ActorKind, AuditEvent, Outcome
 STATES = {
     State.USABLE: ("usable", gettext_lazy("Active")),
     State.DISABLED: ("disabled", gettext_lazy("Disabled")),
+    State.NOT_YET: ("not-yet", gettext_lazy("Not yet")),
     State.EXPIRED: ("expired", gettext_lazy("Expired")),
+    State.NO_AUDIENCE: ("powerless", gettext_lazy("None of its APIs is left")),
     State.POWERLESS: ("powerless", gettext_lazy("Nothing left to do")),
     State.TYPE_DISABLED: ("suspended", gettext_lazy("Switched off by the vendor")),
     State.OWNER_SUSPENDED: ("suspended", gettext_lazy("Owner suspended")),
@@ -37,7 +39,7 @@ STATES = {
 FLAGS = {
     Flag.SECRET_KNOWN_TO_FORMER_MEMBER: (
         gettext_lazy("Secret known to a former member"),
-        gettext_lazy("Somebody who has left was shown a secret that still works. Rotate it: make a new secret."),
+        gettext_lazy("Somebody who has left was shown a secret that still works. Rotate it, and stop the old secret."),
     ),
     Flag.CREATOR_SUSPENDED: (
         gettext_lazy("Maker suspended"),
@@ -59,7 +61,7 @@ FLAGS = {
 BEYOND = {
     Beyond.LIFETIME: gettext_lazy("It expires later than is allowed now: give it an earlier date."),
     Beyond.NEVER_EXPIRES: gettext_lazy("It never expires, which is no longer allowed: give it a date."),
-    Beyond.NO_IP_ALLOWLIST: gettext_lazy("It may be used from anywhere: make a new one with an IP allowlist."),
+    Beyond.NO_IP_ALLOWLIST: gettext_lazy("It may be used from anywhere: say from which networks."),
     Beyond.ROLE: gettext_lazy("It has a role that such tokens may no longer carry: make a new one without it."),
 }
 VERBS = {
@@ -68,8 +70,13 @@ VERBS = {
     "apitoken.disabled": gettext_lazy("Disabled the token"),
     "apitoken.enabled": gettext_lazy("Enabled the token"),
     "apitoken.jwts_ended": gettext_lazy("Ended its JWTs"),
+    "apitoken.jwt_revoked": gettext_lazy("Ended one of its JWTs"),
     "apitoken.deleted": gettext_lazy("Deleted the token"),
-    "apitoken.secret_renewed": gettext_lazy("Made a new secret"),
+    "apitoken.rotated": gettext_lazy("Rotated the token"),
+    "apitoken.rotation_completed": gettext_lazy("Completed the rotation"),
+    "apitoken.rotation_cancelled": gettext_lazy("Cancelled the rotation"),
+    "apitoken.retired_secret_used": gettext_lazy("Presented a secret that was retired"),
+    "apitoken.wrong_secret": gettext_lazy("Somebody presented a wrong secret of it"),
     "token_type.changed": gettext_lazy("Changed which tokens may exist"),
     "apitoken.secret_in_address": gettext_lazy("Sent its secret in an address: replace it"),
     "membership.created": gettext_lazy("Became a member"),
@@ -121,6 +128,12 @@ VERBS = {
     "environment.restored": gettext_lazy("Restored the environment"),
     "environment.erased": gettext_lazy("Erased the environment"),
     "environment.configuration_copied": gettext_lazy("Copied the configuration of another environment"),
+    "signing_key.published": gettext_lazy("Published the next signing key"),
+    "signing_key.activated": gettext_lazy("Let the signing key take over"),
+    "signing_key.replaced": gettext_lazy("Let the signing key sign no more"),
+    "signing_key.retired": gettext_lazy("Retired the signing key"),
+    "signing_key.compromised": gettext_lazy("Declared the signing key compromised"),
+    "signing_key.reencrypted": gettext_lazy("Encrypted the signing key anew"),
 }
 # The same where it was refused, and so did not happen. What is missing here is never refused, or says so itself.
 TRIED = {
@@ -129,8 +142,11 @@ TRIED = {
     "apitoken.disabled": gettext_lazy("Tried to disable tokens"),
     "apitoken.enabled": gettext_lazy("Tried to enable the token"),
     "apitoken.jwts_ended": gettext_lazy("Tried to end its JWTs"),
+    "apitoken.jwt_revoked": gettext_lazy("Tried to end one of its JWTs"),
     "apitoken.deleted": gettext_lazy("Tried to delete the token"),
-    "apitoken.secret_renewed": gettext_lazy("Tried to make a new secret"),
+    "apitoken.rotated": gettext_lazy("Tried to rotate the token"),
+    "apitoken.rotation_completed": gettext_lazy("Tried to complete the rotation"),
+    "apitoken.rotation_cancelled": gettext_lazy("Tried to cancel the rotation"),
     "token_type.changed": gettext_lazy("Tried to change which tokens may exist"),
     "membership.roles_changed": gettext_lazy("Tried to change a member's roles"),
     "membership.suspended": gettext_lazy("Tried to suspend a member"),
@@ -167,6 +183,8 @@ TRIED = {
     "environment.deleted": gettext_lazy("Tried to delete the environment"),
     "environment.restored": gettext_lazy("Tried to restore the environment"),
     "environment.configuration_copied": gettext_lazy("Tried to copy the configuration of another environment"),
+    "signing_key.published": gettext_lazy("Tried to rotate the signing key"),
+    "signing_key.compromised": gettext_lazy("Tried to declare a signing key compromised"),
 }
 
 
@@ -252,6 +270,28 @@ class TokenRow:
         return self.token.last_four or ""
 
     @property
+    def has_proof(self) -> bool:
+        """Whether a secret or a public key of it works; without one nobody can use it."""
+        return self.token.last_four is not None
+
+    @property
+    def is_by_key(self) -> bool:
+        """Of a public key there are no last four characters."""
+        return self.token.last_four == ""
+
+    @property
+    def last_used_at(self) -> datetime | None:
+        return self.token.last_used_at
+
+    @property
+    def last_used_ip(self) -> str | None:
+        return self.token.last_used_ip
+
+    @property
+    def last_used_label(self) -> str:
+        return last_used_in_words(self.token.last_used_at, self.token.last_used_ip, never=_("never"))
+
+    @property
     def roles_label(self) -> str:
         if self.token.granted_through == "owner":
             return _("Same as its owner")
@@ -286,9 +326,11 @@ class TokenRow:
     @property
     def _shown_state(self) -> tuple[str, str]:
         """Nothing above it stands in its way, and still nobody can use it while it has no secret."""
-        if self._state == State.USABLE and self.token.last_four is None:
+        if self._state == State.USABLE and not self.has_proof:
             return "powerless", _("No secret yet")
         code, label = STATES[self._state]
+        if self._state == State.NOT_YET and self.token.not_before:
+            return code, _("Starts on %(at)s") % {"at": at_moment(self.token.not_before)}
         return code, str(label)
 
     @property
@@ -339,7 +381,12 @@ class TokenRow:
         return self._may("delete")
 
     @property
-    def can_renew(self) -> bool:
+    def can_complete(self) -> bool:
+        """The old version of its secret may be stopped before its time."""
+        return self.is_changed_here and self._may("delete")
+
+    @property
+    def can_rotate(self) -> bool:
         return self.can_edit and self._state != State.EXPIRED
 
     @property
@@ -389,8 +436,16 @@ class TokenRow:
         return self._url("token-take-over")
 
     @property
-    def new_secret_url(self) -> str:
-        return self._url("token-new-secret")
+    def rotate_url(self) -> str:
+        return self._url("token-rotate")
+
+    @property
+    def rotation_complete_url(self) -> str:
+        return self._url("token-rotation-complete")
+
+    @property
+    def rotation_cancel_url(self) -> str:
+        return self._url("token-rotation-cancel")
 
 
 @dataclass(frozen=True)

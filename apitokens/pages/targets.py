@@ -53,6 +53,8 @@ class Known:
                 return self._person(event, detail)
             case "token_type":
                 return cell(detail)
+            case "signing_key":
+                return f"{str(detail.get('kid', ''))[:8]}…"
             case "invitation":
                 return self._offer(event, detail)
             case "apitoken":

@@ -11,21 +11,23 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apitokens import access, explaining, services
 from apitokens.finding import among
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import Order, name_key
-from apitokens.pages.connect import save_commands, snippets
-from apitokens.pages.forms import DeletionForm, NonceForm, TakeOverForm, TokenForm, TokenNaming, TokenSearch
+from apitokens.pages.connect import key_snippets, save_commands, snippets
+from apitokens.pages.forms import DeletionForm, TakeOverForm, TokenEditForm, TokenForm, TokenSearch
 from apitokens.pages.paging import page_of
 from apitokens.pages.places import PagePrincipal, PageRequest
+from apitokens.pages.proofs import proofs_of
 from apitokens.pages.records import tokens_csv_url
 from apitokens.pages.rows import TokenRow, event_rows
-from apitokens.pages.words import in_words
+from apitokens.pages.usage import of_token
+from apitokens.pages.words import at_moment, in_words
 from apitokens.paging import TokenPages
 from apitokens.policy import Layer
 from apitokens.querysets import ApiTokenQuerySet
@@ -74,6 +76,7 @@ def token_rows(
     return [TokenRow(token, principal, at, request.place) for token in tokens]
 
 
+@sensitive_post_parameters("public_key")
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_new(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
     if not _may_create(principal):
@@ -91,14 +94,18 @@ def token_new(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
                 nonce=form.cleaned_data["nonce"],
             )
         except services.AlreadyIssued as refusal:
-            return _already(request, principal, refusal)
+            return already(request, principal, refusal)
         except services.NameTaken as refusal:
             form.add_refusal(refusal)
             taken = _named(request, principal, order)
         except Refusal as refusal:
             form.add_refusal(refusal)
         else:
-            return _secret(request, principal, issued, heading=_("Here is your secret"))
+            if issued.plaintext is not None:
+                heading = _("Here is your secret")
+                return show_secret(request, principal, issued.token, issued.plaintext, heading=heading)
+            messages.success(request, _("The token was made. It proves itself by the key that you hold."))
+            return redirect(request.place.url("token", issued.token.token_id))
     status = UNPROCESSABLE if form.errors else 200
     return render(request, "portal/tokens/new.html", {"form": form, "taken": taken}, status=status)
 
@@ -121,6 +128,9 @@ def token(request: PageRequest, principal: PagePrincipal, token_id: str) -> Http
         "more_children_url": _more_children_url(request, principal, found),
         "parent": _parent(request, principal, found),
         "facts": _facts(row),
+        "proofs": (proofs := proofs_of(found, row.at)),
+        "snippets": key_snippets(found, proofs.newest.key) if proofs.newest and proofs.newest.key else [],
+        "usage": of_token(principal, found, at=row.at),
         "events": event_rows(events[:50]),
         "actions": row,
     }
@@ -138,8 +148,8 @@ def _asked(request: PageRequest, found: ApiToken, at: datetime) -> explaining.Ex
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_take_over(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
     """What its roles have got since it was granted, on a page that names it: giving it is granting (R3)."""
-    found = _changed_here(request, principal, token_id)
-    _show_form_to(request, principal, found, "create")
+    found = changed_here(request, principal, token_id)
+    show_form_to(request, principal, found, "create")
     row = TokenRow(found, principal, timezone.now(), request.place)
     offered = explaining.offered(explaining.explain(found, at=row.at))
     form = TakeOverForm(request.POST if request.method == "POST" else None, offered=offered)
@@ -160,13 +170,12 @@ def token_take_over(request: PageRequest, principal: PagePrincipal, token_id: st
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def token_edit(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
-    found = _changed_here(request, principal, token_id)
-    _show_form_to(request, principal, found, "create")
-    initial = {"name": found.name, "description": found.description}
-    form = TokenNaming(request.POST if request.method == "POST" else None, initial=initial)
+    found = changed_here(request, principal, token_id)
+    show_form_to(request, principal, found, "create")
+    form = TokenEditForm(request.POST if request.method == "POST" else None, token=found)
     if form.is_valid():
         try:
-            services.edit(by=principal, token=found, at=timezone.now(), **form.cleaned_data)
+            services.edit(by=principal, token=found, at=timezone.now(), **form.changes())
         except PermissionMissing:
             raise
         except Refusal as refusal:
@@ -210,7 +219,7 @@ def token_delete(request: PageRequest, principal: PagePrincipal, token_id: str) 
         services.delete(by=principal, token=found, at=timezone.now(), as_compromised=is_compromised)
         messages.success(request, _("The token was deleted."))
         return redirect(row.list_url)
-    _show_form_to(request, principal, found, "delete")
+    show_form_to(request, principal, found, "delete")
     is_client = found.kind == Kind.CLIENT_CREDENTIALS
     made = found.children.count()
     context = {
@@ -222,27 +231,7 @@ def token_delete(request: PageRequest, principal: PagePrincipal, token_id: str) 
     return render(request, "portal/tokens/delete.html", context)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
-def token_new_secret(request: PageRequest, principal: PagePrincipal, token_id: str) -> HttpResponse:
-    found = _changed_here(request, principal, token_id)
-    _show_form_to(request, principal, found, "create")
-    form = NonceForm(request.POST if request.method == "POST" else None)
-    if form.is_valid():
-        try:
-            issued = services.renew_secret(
-                by=principal, token=found, at=timezone.now(), nonce=form.cleaned_data["nonce"]
-            )
-        except services.AlreadyIssued as refusal:
-            return _already(request, principal, refusal)
-        return _secret(request, principal, issued, heading=_("Here is your new secret"))
-    return render(
-        request,
-        "portal/tokens/new_secret.html",
-        {"token": TokenRow(found, principal, timezone.now(), request.place), "form": form},
-    )
-
-
-def _changed_here(request: PageRequest, principal: PagePrincipal, token_id: str) -> ApiToken:
+def changed_here(request: PageRequest, principal: PagePrincipal, token_id: str) -> ApiToken:
     """A token that is changed in this place; raises Http404 in the console for one of a tenant's."""
     found = access.open_token(principal, token_id)
     if not TokenRow(found, principal, timezone.now(), request.place).is_changed_here:
@@ -270,7 +259,7 @@ def _parent(request: PageRequest, principal: PagePrincipal, found: ApiToken) -> 
     return TokenRow(parent, principal, timezone.now(), request.place) if parent else None
 
 
-def _show_form_to(request: PageRequest, principal: PagePrincipal, found: ApiToken, act: str) -> None:
+def show_form_to(request: PageRequest, principal: PagePrincipal, found: ApiToken, act: str) -> None:
     """A form is shown to who may send it; whether what is sent may be done is the service's to say, and to record."""
     if request.method != "POST":
         access.require(principal, services.needs(principal, found, act))
@@ -289,32 +278,34 @@ def _named(request: PageRequest, principal: PagePrincipal, order: Order) -> Toke
     return TokenRow(found, principal, timezone.now(), request.place) if found else None
 
 
-def _secret(request: PageRequest, principal: PagePrincipal, issued: services.Issued, *, heading: str) -> HttpResponse:
+def show_secret(
+    request: PageRequest, principal: PagePrincipal, issued: ApiToken, plaintext: str, *, heading: str, note: str = ""
+) -> HttpResponse:
     """The exception to redirect-after-post: the secret is in the answer to this POST and nowhere else (R1)."""
-    found = access.with_everything(issued.token)
+    found = access.with_everything(issued)
     if found.kind == Kind.CLIENT_CREDENTIALS:
-        shown = [("client_id", _("Client id"), found.client_id), ("client_secret", _("Secret"), issued.plaintext)]
+        shown = [("client_id", _("Client id"), found.client_id), ("client_secret", _("Secret"), plaintext)]
     else:
-        shown = [("access_token", _("Access token"), issued.plaintext)]
+        shown = [("access_token", _("Access token"), plaintext)]
     shown = [("token_id", _("Token id"), found.token_id), *shown]
     context = {
         "heading": heading,
+        "note": note,
         "token": TokenRow(found, principal, timezone.now(), request.place),
         "fields": [
-            {"name": name, "label": label, "value": value, "secret": value == issued.plaintext}
-            for name, label, value in shown
+            {"name": name, "label": label, "value": value, "secret": value == plaintext} for name, label, value in shown
         ],
-        "snippets": snippets(found, issued.plaintext),
-        "save_commands": save_commands(found, issued.plaintext),
+        "snippets": snippets(found, plaintext),
+        "save_commands": save_commands(found, plaintext),
     }
     return render(request, "portal/tokens/secret.html", context)
 
 
-def _already(request: PageRequest, principal: PagePrincipal, refusal: services.AlreadyIssued) -> HttpResponse:
+def already(request: PageRequest, principal: PagePrincipal, refusal: services.AlreadyIssued) -> HttpResponse:
     row = None
     if refusal.token is not None:
         row = TokenRow(access.with_everything(refusal.token), principal, timezone.now(), request.place)
-    context = {"token": row, "new_secret_url": row.new_secret_url if row else None}
+    context = {"token": row, "rotate_url": row.rotate_url if row and row.can_rotate else ""}
     return render(request, "portal/tokens/already.html", context, status=409)
 
 
@@ -331,14 +322,12 @@ def _facts(row: TokenRow) -> list[tuple[str, str]]:
         facts.append((_("Its JWTs live for"), in_words(found.token_type.jwt_lifetime)))
     return [
         *facts,
-        (_("Secret ends in"), row.last_four or _("It has none yet")),
         (_("Made by"), row.created_by),
-        (_("Made"), _moment(found.created_at)),
-        (_("Expires"), _moment(found.expires_at) if found.expires_at else _("never")),
-        *([(_("Will be deleted"), _moment(row.erased_at))] if row.erased_at else []),
+        (_("Made"), at_moment(found.created_at)),
+        (_("Last used"), row.last_used_label),
+        *([(_("Starts"), at_moment(found.not_before))] if found.not_before else []),
+        (_("Expires"), at_moment(found.expires_at) if found.expires_at else _("never")),
+        *([(_("Will be deleted"), at_moment(row.erased_at))] if row.erased_at else []),
         (_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")),
+        *([(_("Only for the APIs"), ", ".join(found.audiences))] if found.audiences else []),
     ]
-
-
-def _moment(at: datetime) -> str:
-    return date_format(at, "j M Y, H:i") + " UTC"

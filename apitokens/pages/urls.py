@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apitokens.pages import invitations, members, records, roles, tokens, views
+from apitokens.pages import invitations, members, records, roles, rotation, tokens, usage, views
 from apitokens.pages.doors import tenant_page
 
 app_name = "portal"
@@ -20,10 +20,19 @@ urlpatterns = [
     path("t/<slug:slug>/tokens/<str:token_id>/end-jwts/", _to_tokens(tokens.token_end_jwts), name="token-end-jwts"),
     path("t/<slug:slug>/tokens/<str:token_id>/delete/", _to_tokens(tokens.token_delete), name="token-delete"),
     path("t/<slug:slug>/tokens/<str:token_id>/take-over/", _to_tokens(tokens.token_take_over), name="token-take-over"),
+    path("t/<slug:slug>/tokens/<str:token_id>/rotate/", _to_tokens(rotation.token_rotate), name="token-rotate"),
     path(
-        "t/<slug:slug>/tokens/<str:token_id>/new-secret/", _to_tokens(tokens.token_new_secret), name="token-new-secret"
+        "t/<slug:slug>/tokens/<str:token_id>/rotate/complete/",
+        _to_tokens(rotation.token_rotation_complete),
+        name="token-rotation-complete",
+    ),
+    path(
+        "t/<slug:slug>/tokens/<str:token_id>/rotate/cancel/",
+        _to_tokens(rotation.token_rotation_cancel),
+        name="token-rotation-cancel",
     ),
     path("t/<slug:slug>/tokens.csv", _to_tokens(records.tokens_csv), name="tokens-csv"),
+    path("t/<slug:slug>/usage/", tenant_page("usage:read")(usage.usage), name="usage"),
     path("t/<slug:slug>/audit/", tenant_page("audit:read")(records.audit), name="audit"),
     path("t/<slug:slug>/audit.csv", tenant_page("audit:read")(records.audit_csv), name="audit-csv"),
     path("t/<slug:slug>/members/", _to_members(members.member_list), name="members"),

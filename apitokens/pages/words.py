@@ -1,7 +1,9 @@
 """Words that several pages share."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -48,3 +50,15 @@ def in_words(seconds: int) -> str:
         if seconds >= size and seconds % size == 0:
             return one if seconds == size else many % (seconds // size)
     return _("%d seconds") % seconds
+
+
+def at_moment(at: datetime) -> str:
+    """To the minute, as it stands within a sentence."""
+    return date_format(at, "j M Y, H:i") + " UTC"
+
+
+def last_used_in_words(at: datetime | None, ip: str | None, *, never: str) -> str:
+    """When and, where that is known, from which address."""
+    if at is None:
+        return never
+    return _("%(at)s, from %(ip)s") % {"at": at_moment(at), "ip": ip} if ip else at_moment(at)

@@ -63,7 +63,7 @@ def backend_token(environment: Environment) -> str:
         grant=Grant(roles=("backend",)),
         expiry=Expiry(never=True),
     )
-    return services.issue(by=principals.system(environment), tenant=None, order=order, at=timezone.now()).plaintext
+    return services.issue(by=principals.system(environment), tenant=None, order=order, at=timezone.now()).secret()
 
 
 def one_time_link(user: User) -> str:
