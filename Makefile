@@ -11,7 +11,7 @@ NEUTRAL := env -u UV_INDEX -u UV_INDEX_URL -u UV_DEFAULT_INDEX -u UV_EXTRA_INDEX
 COMPILE := $(NEUTRAL) $(BIN)/uv --no-config --system-certs pip compile pyproject.toml --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test fuzz mutants check lock format clean
+.PHONY: help run test interop fuzz mutants check lock format clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -21,6 +21,9 @@ run: .venv/runtime.stamp  ## Start the portal with demo data on http://localhost
 
 test: .venv/dev.stamp  ## Run every test: SQLite, PostgreSQL, browser (ARGS="--only sqlite -k name")
 	$(BIN)/python -m tests $(ARGS)
+
+interop: .venv/dev.stamp  ## Try clients and verifiers from npm on a running server (Node 20; ARGS="express.test.js")
+	$(BIN)/python -m tests.interop $(ARGS)
 
 fuzz: SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 fuzz: .venv/dev.stamp  ## Try 5,000 random orders of everything on SQLite (EXAMPLES=…, SEED=… to repeat one)
@@ -54,6 +57,7 @@ lock: $(BIN)/uv  ## Pin what pyproject.toml asks for (UPGRADE=1: to the newest i
 
 clean:  ## Remove everything that the other targets made, the demo's data too
 	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis screenshots
+	rm -rf tests/interop/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/uv:
