@@ -25,8 +25,8 @@ from tests import machine
 # Whatever this shell says about a deployment, the tests run on settings and keys of their own.
 DEPLOYMENT = {
     "ADMIN", "ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMAIL_FROM", "EMAIL_URL", "HSTS_SUBDOMAINS",
-    "KEY_ENCRYPTION_KEYS", "LOG_LEVEL", "METRICS_TOKEN", "ORIGIN", "PEPPERS", "SECRET_KEY", "SSL_REDIRECT",
-    "TRUSTED_PROXIES",
+    "JWKS_MAX_AGE", "KEY_ENCRYPTION_KEYS", "LOG_LEVEL", "METRICS_TOKEN", "ORIGIN", "PEPPERS", "SECRET_KEY",
+    "SSL_REDIRECT", "TRUSTED_PROXIES",
 }  # fmt: skip
 # pytest-django's live server finds static files under the names that they have in the source tree.
 PLAIN_STATIC_FILES = "django.contrib.staticfiles.storage.StaticFilesStorage"
@@ -46,8 +46,8 @@ def on_postgres() -> Iterator[dict[str, str]]:
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield {"DATABASE_URL": url}
         return
-    with machine.postgres_cluster() as url:
-        yield {"DATABASE_URL": url}
+    with machine.postgres_cluster() as cluster:
+        yield {"DATABASE_URL": cluster.url}
 
 
 @contextmanager

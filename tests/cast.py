@@ -211,6 +211,16 @@ def everything_stored(*, but: tuple[str, ...] = ()) -> dict[str, list[str]]:
     return stored
 
 
+def key_state(state: str) -> dict[str, object]:
+    """The columns of a signing key that is in that state since now."""
+    now = timezone.now()
+    return {
+        "state": state,
+        "retiring_from": now if state == "retiring" else None,
+        "ended_at": now if state in {"retired", "compromised"} else None,
+    }
+
+
 def _json(body: object) -> str:
     return "" if body is None else json.dumps(body)
 

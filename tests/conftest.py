@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from playwright.sync_api import Page
 
+from apitokens import gathering
 from tests.cast import make_environment, make_house, make_office
 from tests.factories import VendorFactory
 from tests.server import running_server
@@ -19,6 +20,12 @@ addEventListener("securitypolicyviolation", (event) => {
     console.error(`content policy: ${event.violatedDirective} ${event.blockedURI}`);
 });
 """
+
+
+@pytest.fixture(autouse=True)
+def _nothing_gathered():
+    """What other tests have left to be written is not this one's."""
+    gathering.start_afresh()
 
 
 @pytest.fixture

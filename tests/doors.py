@@ -35,6 +35,7 @@ def _permission(world):
 
 
 IDS = {
+    "kid": lambda world: world.production.signing_keys.get(state="active").kid,
     "slug": lambda world: world.production.slug,
     "staging": lambda world: world.staging.slug,
     "tenant_id": lambda world: str(world.acme.tenant.id),
@@ -49,7 +50,13 @@ IDS = {
     "invitation_id": lambda world: str(_invited(world).id),
 }
 
-_SETTINGS = {"name": "Live", "colour": "red", "api_identifiers": "https://api.example", "strict_ceiling": "on"}
+_SETTINGS = {
+    "name": "Live",
+    "colour": "red",
+    "api_identifiers": "https://api.example",
+    "strict_ceiling": "on",
+    "signing_algorithm": "ES256",
+}
 # The vendor's people are those of all its environments, and nothing of a token's.
 OF_THE_VENDOR = ("people/", "vendor-")
 _BACKEND = {"name": "New", "owner": "environment", "kind": "access_token", "roles": "backend"}
@@ -60,6 +67,10 @@ _INVITED = {"email": "new@vendor.example", "role": "auditor", "environments": No
 CONSOLE = [
     ("GET", "", {}, 200, None),
     ("GET", "keys/", {}, 200, None),
+    ("GET", "keys/rotate/", {}, 200, "signing-keys:create"),
+    ("POST", "keys/rotate/", {}, 302, "signing-keys:create"),
+    ("GET", "keys/<str:kid>/compromised/", {}, 200, "signing-keys:delete"),
+    ("POST", "keys/<str:kid>/compromised/", {"name": "<str:kid>"}, 302, "signing-keys:delete"),
     ("GET", "settings/", {}, 200, None),
     ("POST", "settings/", _SETTINGS, 302, "environments:create"),
     ("GET", "settings/environments/new/", {}, 200, "environments:create"),
@@ -116,8 +127,13 @@ CONSOLE = [
     ("POST", "tokens/<str:token_id>/edit/", {"name": "Renamed"}, 302, "environment-tokens:create"),
     ("GET", "tokens/<str:token_id>/take-over/", {}, 200, "environment-tokens:create"),
     ("POST", "tokens/<str:token_id>/take-over/", {"permissions": "no:such"}, 422, "environment-tokens:create"),
-    ("GET", "tokens/<str:token_id>/new-secret/", {}, 200, "environment-tokens:create"),
-    ("POST", "tokens/<str:token_id>/new-secret/", {}, 200, "environment-tokens:create"),
+    ("GET", "tokens/<str:token_id>/rotate/", {}, 200, "environment-tokens:create"),
+    ("POST", "tokens/<str:token_id>/rotate/", {"overlap": "3600"}, 200, "environment-tokens:create"),
+    ("GET", "tokens/<str:token_id>/rotate/cancel/", {}, 200, "environment-tokens:create"),
+    ("POST", "tokens/<str:token_id>/rotate/cancel/", {}, 302, "environment-tokens:create"),
+    ("POST", "tokens/<str:token_id>/rotate/", {"overlap": "3600"}, 200, "environment-tokens:create"),
+    ("GET", "tokens/<str:token_id>/rotate/complete/", {}, 200, "environment-tokens:delete"),
+    ("POST", "tokens/<str:token_id>/rotate/complete/", {}, 302, "environment-tokens:delete"),
     ("GET", "tokens/<str:token_id>/delete/", {}, 200, "environment-tokens:delete"),
     ("POST", "tokens/<str:token_id>/delete/", {}, 302, "environment-tokens:delete"),
     ("GET", "tokens/new/", {}, 200, "environment-tokens:create"),
@@ -149,6 +165,7 @@ CONSOLE = [
     ("POST", "people/<uuid:member_id>/reinstate/", {}, 302, "environments:create"),
     ("GET", "people/<uuid:member_id>/remove/", {}, 200, "environments:delete"),
     ("POST", "people/<uuid:member_id>/remove/", {}, 302, "environments:delete"),
+    ("GET", "usage/", {}, 200, None),
     ("GET", "audit/", {}, 200, None),
     ("GET", "audit.csv", {}, 200, None),
     ("GET", "tokens.csv", {}, 200, None),
@@ -169,6 +186,8 @@ ENVIRONMENT_API = [
         "environments:create",
     ),
     ("GET", "signing-keys", None, 200, None),
+    ("POST", "signing-keys", None, 201, "signing-keys:create"),
+    ("POST", "signing-keys/<str:kid>/compromised", None, 200, "signing-keys:delete"),
     ("GET", "environments/<slug:slug>", None, 200, None),
     ("PATCH", "environments/<slug:slug>", {"name": "Live"}, 200, "environments:create"),
     ("POST", "environments/<slug:slug>/copy", {"from": "<slug:staging>"}, 200, "environments:create"),

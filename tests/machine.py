@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -59,9 +60,31 @@ def playwright_chromium() -> str | None:
         return playwright.chromium.executable_path
 
 
+@dataclass(kw_only=True)
+class Cluster:
+    """A PostgreSQL that can be stopped and started again where it was."""
+
+    folder: Path
+    binaries: Path
+    port: int
+    identity: dict
+    server: subprocess.Popen
+
+    @property
+    def url(self) -> str:
+        return f"postgres://tallystick@127.0.0.1:{self.port}/tallystick"
+
+    def stop(self) -> None:
+        stop(self.server)
+
+    def start(self) -> None:
+        self.server = start_server(self.binaries, self.folder, self.port, self.identity)
+        wait_until_it_answers(self.server, self.port, self.folder / "log").close()
+
+
 @contextmanager
-def postgres_cluster() -> Iterator[str]:
-    """A PostgreSQL that listens on a free loopback port and is gone afterwards; yields its URL."""
+def postgres_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL that listens on a free loopback port and is gone afterwards."""
     binaries = postgres_binaries()
     with tempfile.TemporaryDirectory(prefix="tallystick-postgres-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -73,11 +96,13 @@ def postgres_cluster() -> Iterator[str]:
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **identity)
         port = free_port()
         server = start_server(binaries, folder, port, identity)
+        cluster = Cluster(folder=folder, binaries=binaries, port=port, identity=identity, server=server)
         try:
-            create_database(server, port, folder / "log")
-            yield f"postgres://tallystick@127.0.0.1:{port}/tallystick"
+            with wait_until_it_answers(server, port, folder / "log") as connection:
+                connection.execute("CREATE DATABASE tallystick")
+            yield cluster
         finally:
-            stop(server)
+            cluster.stop()
 
 
 def start_server(binaries: Path, folder: Path, port: int, identity: dict) -> subprocess.Popen:
@@ -85,7 +110,7 @@ def start_server(binaries: Path, folder: Path, port: int, identity: dict) -> sub
     command = [binaries / "postgres", "-D", folder / "data", "-p", str(port)]
     command += [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
     # A session of its own, so that Ctrl-C stops the tests first and the cluster after them.
-    with (folder / "log").open("w") as log:
+    with (folder / "log").open("a") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True, **identity)
 
 
@@ -131,14 +156,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def create_database(server: subprocess.Popen, port: int, log: Path) -> None:
+def wait_until_it_answers(server: subprocess.Popen, port: int, log: Path) -> psycopg.Connection:
     deadline = time.monotonic() + SECONDS_TO_START
     while True:
         try:
             dsn = f"host=127.0.0.1 port={port} user=tallystick dbname=postgres"
-            with psycopg.connect(dsn, autocommit=True) as connection:
-                connection.execute("CREATE DATABASE tallystick")
-            return
+            return psycopg.connect(dsn, autocommit=True)
         except psycopg.OperationalError as error:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}") from error

@@ -106,6 +106,7 @@ class Server:
     demo: dict = field(default_factory=dict)
     _cookies: dict[str, RequestsCookieJar] = field(default_factory=dict)
     _visitors: list[Visitor] = field(default_factory=list)
+    _process: subprocess.Popen | None = None
 
     @property
     def log_file(self) -> Path:
@@ -156,30 +157,66 @@ class Server:
         self._visitors.append(Visitor(self.origin, cookies))
         return self._visitors[-1]
 
+    def start(self) -> None:
+        """Returns when it is ready to work."""
+        port = urlsplit(self.origin).port
+        command = [sys.executable, "manage.py", "serve", f"--port={port}", f"--workers={WORKERS}"]
+        with self.log_file.open("ab") as log:
+            # A session of its own, so that Ctrl-C ends the tests first and the server after them.
+            self._process = subprocess.Popen(  # noqa: S603 -- our own command
+                command, cwd=HOME, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        _wait_until_ready(self, self._process)
+
+    def stop(self) -> None:
+        """In order, as an operator would."""
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_STOP)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # workers that outlived it, if any
+        process.wait()
+
+    def kill(self) -> None:
+        """All its processes at once, as a machine that loses its power does."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
     def close(self) -> None:
         for visitor in self._visitors:
             visitor.close()
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """The server, started from nothing and stopped at the end, with its data gone."""
+def running_server(*, beside: str | None = None, **variables: str) -> Iterator[Server]:
+    """The server, started from nothing and stopped at the end, with its data gone; `variables` configure it.
+
+    Its database is a new one `beside` that one, by default beside the one that DATABASE_URL names, if any.
+    """
     port = free_port()
     origin = f"http://localhost:{port}"
-    with tempfile.TemporaryDirectory(prefix="tallystick-server-") as name, _database(Path(name)) as database:
+    with tempfile.TemporaryDirectory(prefix="tallystick-server-") as name, _database(Path(name), beside) as database:
         kept = {key: value for key, value in os.environ.items() if key not in DEPLOYMENT | OF_THE_RUNNER}
-        environment = {**kept, "VAR_DIR": name, "ORIGIN": origin, "LOG_LEVEL": "DEBUG"}
+        environment = {**kept, "VAR_DIR": name, "ORIGIN": origin, "LOG_LEVEL": "DEBUG", **variables}
         if database.url:
             environment["DATABASE_URL"] = database.url
         server = Server(origin=origin, folder=Path(name), environment=environment, database=database)
         _prepare(server)
-        with _serving(server, port):
+        try:
+            server.start()
             yield server
+        finally:
+            server.close()
+            server.stop()
 
 
 @contextmanager
-def _database(folder: Path) -> Iterator[Database]:
-    beside = os.environ.get("DATABASE_URL")
+def _database(folder: Path, beside: str | None) -> Iterator[Database]:
+    beside = beside or os.environ.get("DATABASE_URL")
     if not beside:
         yield Database(url="", file=folder / "db.sqlite3")
         return
@@ -202,27 +239,6 @@ def _prepare(server: Server) -> None:
         server.demo = json.loads(server.manage("demo", "--json").splitlines()[-1])
     if collecting.returncode:
         raise RuntimeError("collectstatic failed; its output is above")
-
-
-@contextmanager
-def _serving(server: Server, port: int) -> Iterator[None]:
-    command = [sys.executable, "manage.py", "serve", f"--port={port}", f"--workers={WORKERS}"]
-    with server.log_file.open("ab") as log:
-        # A session of its own, so that Ctrl-C ends the tests first and the server after them.
-        process = subprocess.Popen(  # noqa: S603 -- our own command
-            command, cwd=HOME, env=server.environment, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        _wait_until_ready(server, process)
-        yield
-    finally:
-        server.close()
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS_TO_STOP)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # workers that outlived it, if any
-        process.wait()
 
 
 def _wait_until_ready(server: Server, process: subprocess.Popen) -> None:

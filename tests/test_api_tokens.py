@@ -30,6 +30,19 @@ def frozen():
         yield clock
 
 
+def version(last_four, **changes):
+    return {
+        "last_four": last_four,
+        "kid": None,
+        "algorithm": None,
+        "created_at": "2031-05-01T12:00:00Z",
+        "expires_at": None,
+        "last_used_at": None,
+        "last_used_ip": None,
+        **changes,
+    }
+
+
 def body(house, **changes):
     return {
         "client_id": None,
@@ -44,10 +57,16 @@ def body(house, **changes):
         "granted": VIEWER,
         "permissions": VIEWER,
         "state": "usable",
+        "secrets": [version(changes["last_four"])],
+        "rotation": None,
         "ip_allowlist": [],
+        "audiences": [],
+        "not_before": None,
         "expires_at": "2031-07-30T12:00:00Z",
         "disabled_at": None,
         "created_at": "2031-05-01T12:00:00Z",
+        "last_used_at": None,
+        "last_used_ip": None,
         **changes,
     }
 
@@ -130,17 +149,20 @@ def test_disabled_it_stops_enabled_it_works_deleted_it_is_gone(frozen, acme, mac
     }
 
 
-def test_a_new_secret_stops_the_old_one(frozen, acme, machine):
+def test_a_new_secret_without_an_overlap_stops_the_old_one(frozen, acme, machine):
     issued = acme.issue("admin")
     before = acme.api("admin", "GET", f"tokens/{issued.token.token_id}").json()
-    answer = acme.api("admin", "POST", f"tokens/{issued.token.token_id}/secret")
+    answer = acme.api("admin", "POST", f"tokens/{issued.token.token_id}/rotate", {"overlap": 0})
     made = answer.json()
     plaintext = made.pop("access_token")
-    assert (answer.status_code, made) == (201, {**before, "last_four": plaintext[-4:]})
+    assert (answer.status_code, made) == (
+        201,
+        {**before, "last_four": plaintext[-4:], "secrets": [version(plaintext[-4:])]},
+    )
     assert answer.headers["Cache-Control"] == "no-store"
     for secret, status in ((issued.plaintext, 401), (plaintext, 200)):
         assert machine.get("/api/v1/token/self", headers=bearer(secret)).status_code == status
-    assert events(verb="apitoken.secret_renewed") == [("apitoken.secret_renewed", "done", "")]
+    assert events(verb="apitoken.rotated") == [("apitoken.rotated", "done", "")]
 
 
 def test_a_role_above_the_ceiling_is_refused_and_recorded(acme):
@@ -243,7 +265,7 @@ CHANGES = [
     ("POST", "s?tenant={1}", {**NEW, "name": "2"}),
     ("PATCH", "s/{0}", {"name": "Renamed"}),
     ("POST", "s/{0}/disable", None),
-    ("POST", "s/{0}/secret", None),
+    ("POST", "s/{0}/rotate", None),
     ("DELETE", "s/{0}", None),
 ]
 

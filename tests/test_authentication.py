@@ -14,6 +14,7 @@ UNKNOWN = "The token is unknown, expired or malformed."
 EXCHANGE = "This is a client secret: exchange it, with its client id, for a token at POST /oauth2/token."
 SCHEMES = "Use the Bearer or the Basic scheme."
 ELSEWHERE = "This client can't be used directly: exchange it at POST /oauth2/token."
+SECRET_FOR_ID = "This secret came where the client id belongs: Basic takes both, an access token goes as Bearer."
 IN_ADDRESS = (
     "A secret was sent in the address, where logs and histories keep it. It was not accepted: replace it, and send the "
     "new one in the Authorization header."
@@ -74,9 +75,10 @@ def test_a_bad_credential_is_401_whoever_is_signed_in_beside_it(acme, machine, n
     signed_in = acme.browser("admin")
     assert signed_in.get(path).status_code == 200
     unauthorized(signed_in.get(path, headers=headers), detail)
-    before = everything_stored(but=("django_session",))
+    traces = ("django_session", "apitokens_refusalcount")
+    before = everything_stored(but=traces)
     unauthorized(signed_in.post(path, headers=headers), detail)
-    assert everything_stored(but=("django_session",)) == before
+    assert everything_stored(but=traces) == before
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -114,6 +116,30 @@ def test_strangers_and_what_is_gone_are_answered_alike(world, machine):
 
 def _raw_basic(data):
     return {"Authorization": f"Basic {b64encode(data).decode()}"}
+
+
+@pytest.mark.parametrize("kind", ["access_token", "client_credentials"])
+def test_a_secret_where_the_client_id_belongs_is_told(acme, machine, kind):
+    sent = basic(acme.issue("admin", kind=kind).plaintext, "")
+    unauthorized(machine.get("/api/v1/token/self", headers=sent), SECRET_FOR_ID, "Basic")
+    for path in ("/oauth2/token", "/oauth2/introspect"):
+        form = "grant_type=client_credentials&token=x"
+        answer = machine.post(path, form, content_type="application/x-www-form-urlencoded", headers=sent)
+        assert (answer.status_code, answer.json()["error_description"]) == (401, SECRET_FOR_ID)
+
+
+def test_a_client_secret_as_bearer_is_told_at_introspection_too(acme, machine):
+    issued = acme.issue_for_environment(kind="client_credentials", roles=[], permissions=["tokens:introspect"])
+    sent = {"content_type": "application/x-www-form-urlencoded", "headers": bearer(issued.plaintext)}
+    answer = machine.post("/oauth2/introspect", "token=x", **sent)
+    assert (answer.status_code, answer.json()) == (
+        401,
+        {
+            "error": "invalid_token",
+            "error_description": "This is a client secret: send it as HTTP Basic with its client id.",
+        },
+    )
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="oauth2", error="invalid_token"')
 
 
 @pytest.mark.parametrize("accepts", [False, True])
@@ -155,7 +181,7 @@ UNSAFE = [
     ("PATCH", "tokens/{0}", {"name": "Renamed"}, 200),
     ("POST", "tokens/{0}/disable", None, 200),
     ("POST", "tokens/{0}/enable", None, 200),
-    ("POST", "tokens/{0}/secret", None, 201),
+    ("POST", "tokens/{0}/rotate", None, 201),
     ("DELETE", "tokens/{0}", None, 204),
 ]
 

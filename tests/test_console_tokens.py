@@ -94,14 +94,14 @@ def test_the_list_of_backend_tokens_has_no_others(vendors, world):
 def test_a_backend_token_lives_its_whole_life_in_the_console(vendors, world, machine):
     issued = world.acme.issue_for_environment(name="Backend", kind="client_credentials")
     base, browser = f"tokens/{issued.token.token_id}/", vendors.office.browser("admin")
-    for path in ("", "edit/", "delete/", "new-secret/"):
+    for path in ("", "edit/", "delete/", "rotate/"):
         assert vendors.get(base + path, browser=browser).status_code == 200
     steps = [("edit/", {"name": "Renamed"}), ("disable/", {}), ("enable/", {}), ("end-jwts/", {})]
     for path, fields in steps:
         answer = vendors.post(base + path, browser=browser, **fields)
         assert (answer.status_code, answer.headers["Location"]) == (302, vendors.office.url(vendors.environment, base))
-    renewed = vendors.post(base + "new-secret/", browser=browser)
-    assert shown(renewed)["client_secret"] != issued.plaintext
+    rotated = vendors.post(base + "rotate/", browser=browser)
+    assert shown(rotated)["client_secret"] != issued.plaintext
     answer = vendors.post(base + "delete/", browser=browser)
     assert (answer.status_code, answer.headers["Location"]) == (302, vendors.office.url(vendors.environment, "tokens/"))
     assert not ApiToken.objects.exists()
@@ -116,10 +116,10 @@ def test_tokens_of_a_tenant_are_looked_at_and_stopped_but_not_changed(vendors, w
     base, browser = f"tokens/{token.token_id}/", vendors.office.browser("admin")
     page = vendors.get(base, browser=browser).content.decode()
     assert "/edit/" not in page
-    assert "/new-secret/" not in page
-    for path, status in (("edit/", 404), ("new-secret/", 404), ("delete/", 200)):
+    assert "/rotate/" not in page
+    for path, status in (("edit/", 404), ("rotate/", 404), ("delete/", 200)):
         assert vendors.get(base + path, browser=browser).status_code == status
-    for path in ("edit/", "new-secret/"):
+    for path in ("edit/", "rotate/"):
         assert vendors.post(base + path, browser=browser, name="Renamed").status_code == 404
     assert vendors.post(base + "disable/", browser=browser).status_code == 302
     assert vendors.post(base + "end-jwts/", browser=browser).status_code == 302
@@ -144,7 +144,7 @@ def test_an_auditor_stops_nothing(vendors, world):
     assert (token.disabled_at, token.generation) == (None, 0)
 
 
-@pytest.mark.parametrize("path", ["", "edit/", "delete/", "new-secret/"])
+@pytest.mark.parametrize("path", ["", "edit/", "delete/", "rotate/"])
 def test_a_token_of_another_environment_is_like_one_that_never_was(vendors, world, path):
     foreign = world.acme_staging.issue("admin").token
     pages = [vendors.get(f"tokens/{token_id}/{path}") for token_id in (foreign.token_id, "0" * 12)]

@@ -15,7 +15,18 @@ from django.utils import timezone
 
 from accounts.models import User
 from apitokens.governance import invitations, vendor_members
-from apitokens.models import DAY, ApiTokenRole, IssueNonce, Secret, SigningKey, StatusSlot, TokenTypeRole
+from apitokens.models import (
+    DAY,
+    ApiTokenRole,
+    IssueNonce,
+    RevokedJWT,
+    Secret,
+    SigningKey,
+    StatusSlot,
+    TokenTypeRole,
+    UsageHour,
+    UsedAssertion,
+)
 from apitokens.principals import system
 from audit.models import AuditEvent
 from tenants.constraints import CompositeForeignKey
@@ -114,6 +125,21 @@ def scene(world):
         "statusslot": (
             StatusSlot.objects.create(environment=production, index=7, token_id=token.id, generation=0),
             lambda: {"index": 8, "generation": 1},
+        ),
+        "revokedjwt": (
+            RevokedJWT.objects.create(environment=production, jti="1", expires_at=timezone.now()),
+            lambda: {"jti": "2"},
+        ),
+        "usedassertion": (
+            UsedAssertion.objects.create(token=token, jti_digest=b"5" * 32, expires_at=timezone.now()),
+            lambda: {"jti_digest": b"6" * 32},
+        ),
+        "usagehour": (
+            UsageHour.objects.create(
+                environment=production, scope_id=acme.tenant.id, token_id=token.id, hour=timezone.now(),
+                outcome="granted", count=1,
+            ),
+            lambda: {"outcome": "accepted"},
         ),
         "auditevent": (AuditEvent.objects.filter(actor_kind="user").first(), dict),
         "user": (nobody, lambda: {"email": "new@example.com"}),
@@ -281,6 +307,7 @@ ROWS = [
     ("apitoken_only_personal_follow_owner", "personal", _set(granted=["reports:read"])),
     ("apitoken_only_personal_follow_owner", "personal", _set(granted_through="magic")),
     ("apitoken_expires_after_creation", "apitoken", lambda s, row: {"expires_at": row.created_at}),
+    ("apitoken_expires_after_it_begins", "apitoken", lambda s, row: {"not_before": row.expires_at}),
     (
         "apitoken_tenant_of_environment",
         "apitoken",
@@ -326,11 +353,19 @@ ROWS = [
     ("secret_agrees_with_token", "secret", lambda s, row: {"environment": s.staging.id}),
     ("issuenonce_used_once", "issuenonce", _same("digest")),
     ("signingkey_one_active_per_environment", "signingkey", _set(state="active")),
-    ("signingkey_state_known", "signingkey", _set(state="lost")),
+    # Of an unknown state nobody can say whether it is over, so that the other rule refuses it too.
+    ("signingkey_state_known signingkey_ended_since", "signingkey", _set(state="lost")),
     ("signingkey_algorithm_known", "signingkey", _set(algorithm="HS256")),
-    ("signingkey_active_since", "signingkey", _set(state="retiring", active_from=None)),
+    ("signingkey_active_since signingkey_retiring_since", "signingkey", _set(state="retiring", active_from=None)),
+    ("signingkey_retiring_since", "signingkey", _set(state="retiring")),
+    ("signingkey_ended_since", "signingkey", _set(state="retired")),
+    ("signingkey_ended_since", "signingkey", lambda s, row: {"ended_at": row.created_at}),
     ("statusslot_index_never_reused", "statusslot", _same("index")),
     ("statusslot_once", "statusslot", _same("generation")),
+    ("revokedjwt_once", "revokedjwt", _same("jti")),
+    ("usedassertion_once", "usedassertion", _same("jti_digest")),
+    ("usagehour_once", "usagehour", _same("outcome")),
+    ("usagehour_outcome_known", "usagehour", _set(outcome="lost")),
     ("auditevent_actor_has_id_unless_system", "auditevent", _set(actor_id=None)),
     ("auditevent_actor_has_id_unless_system", "auditevent", _set(actor_kind="system")),
     ("auditevent_actor_kind_known", "auditevent", _set(actor_kind="robot")),

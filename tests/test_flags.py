@@ -198,7 +198,7 @@ def test_a_new_secret_is_the_way_out(world, made):
     Membership.objects.filter(pk=_ada(world).pk).update(ended_at=NOW)
     token_id = made["tenant"].token.token_id
     assert world.acme.api("owner", "GET", f"tokens/{token_id}").json()["flags"] == [KNOWN]
-    assert world.acme.api("owner", "POST", f"tokens/{token_id}/secret").json()["flags"] == []
+    assert world.acme.api("owner", "POST", f"tokens/{token_id}/rotate", {"overlap": 0}).json()["flags"] == []
 
 
 def test_flags_cost_the_same_number_of_queries_for_fifty_tokens_as_for_five(world):

@@ -272,7 +272,7 @@ def test_whoever_sends_the_form_again_sees_no_secret_and_is_offered_a_new_one(br
     assert secret not in page.content()
 
     page.get_by_role("link", name="Make a new secret").click()
-    page.get_by_role("button", name="Make a new secret").click()
+    page.get_by_role("button", name="Rotate", exact=True).click()
     expect(page.get_by_role("heading", name="Here is your new secret")).to_be_visible()
     renewed = read_fields(page)
     assert renewed["token_id"] == fields["token_id"]
@@ -339,10 +339,61 @@ def open_detail(page: Page) -> None:
     expect(page.get_by_role("heading", name="What it may do now")).to_be_visible()
 
 
-def open_new_secret(page: Page) -> None:
+def open_restrictions(page: Page) -> None:
+    """Everything under *Restrict further* in sight, with a private key refused."""
+    page.goto("/t/birch/tokens/new/")
+    fill_in(page, name="Any", owner="tenant", kind="client_credentials")
+    page.get_by_role("radio", name="A public key").check()
+    page.get_by_label("Its public key").fill("-----BEGIN PRIVATE KEY-----")
+    page.get_by_role("button", name="Make the token").click()
+    expect(page.get_by_role("alert")).to_contain_text("This is a private key")
+    expect(page.get_by_label("Its public key")).to_have_value("")
+
+
+def open_edit(page: Page) -> None:
     open_detail(page)
-    page.get_by_role("link", name="New secret").click()
-    expect(page.get_by_role("heading", name="Make a new secret")).to_be_visible()
+    page.get_by_role("link", name="Edit").click()
+    page.locator("summary", has_text="Restrict further").click()
+    expect(page.get_by_label("Only from these networks")).to_be_visible()
+
+
+def open_rotate(page: Page) -> None:
+    open_detail(page)
+    page.get_by_role("link", name="Rotate…").click()
+    expect(page.get_by_role("heading", name="Rotate “")).to_be_visible()
+    page.get_by_role("radio", name="A public key").check()
+    expect(page.get_by_label("Its public key")).to_be_visible()
+
+
+def open_rotated(page: Page) -> None:
+    open_detail(page)
+    page.get_by_role("link", name="Rotate…").click()
+    page.get_by_role("button", name="Rotate", exact=True).click()
+    expect(page.get_by_text("Both work until")).to_be_visible()
+
+
+def open_under_way(page: Page) -> None:
+    open_rotated(page)
+    page.get_by_role("link", name="I have saved it").click()
+    expect(page.get_by_text("A rotation is under way")).to_be_visible()
+
+
+def open_second_rotation(page: Page) -> None:
+    open_under_way(page)
+    page.get_by_role("link", name="Rotate…").click()
+    expect(page.get_by_role("heading", name="Did it leak?")).to_be_visible()
+
+
+def open_completion(page: Page) -> None:
+    open_under_way(page)
+    page.get_by_role("link", name="Complete now…").click()
+    expect(page.get_by_role("heading", name="Complete the rotation of “")).to_be_visible()
+
+
+def open_cancellation(page: Page) -> None:
+    open_under_way(page)
+    page.get_by_role("link", name="Cancel the rotation…").click()
+    expect(page.get_by_role("heading", name="Cancel the rotation of “")).to_be_visible()
 
 
 def open_delete(page: Page) -> None:
@@ -366,7 +417,14 @@ PAGES = {
     "secret": ("birch", open_secret),
     "sent twice": ("birch", open_already),
     "detail": ("birch", open_detail),
-    "new secret": ("birch", open_new_secret),
+    "restrictions": ("birch", open_restrictions),
+    "edit": ("birch", open_edit),
+    "rotate": ("birch", open_rotate),
+    "rotated": ("birch", open_rotated),
+    "rotation under way": ("birch", open_under_way),
+    "second rotation": ("birch", open_second_rotation),
+    "completion": ("birch", open_completion),
+    "cancellation": ("birch", open_cancellation),
     "delete": ("birch", open_delete),
     "audit": ("birch", open_audit),
 }

@@ -99,7 +99,7 @@ def test_without_the_permission_to_read_tokens_there_is_no_tab_and_its_address_i
 
 
 # What opens the pages below `t/<tenant>/`; the record is what Aud reads, and leaving is everybody's right.
-OPENED_BY = {"tokens": "apitokens:read", "members": "members:read", "roles": "roles:read"}
+OPENED_BY = {"tokens": "apitokens:read", "members": "members:read", "roles": "roles:read", "usage": "usage:read"}
 OPEN_TO_AUD = ("", "audit", "leave")
 
 
@@ -154,7 +154,7 @@ ACTS = [
     pytest.param("disable", "apitokens:delete", "apitoken.disabled", id="disable"),
     pytest.param("enable", "apitokens:create", "apitoken.enabled", id="enable"),
     pytest.param("delete", "apitokens:delete", "apitoken.deleted", id="delete"),
-    pytest.param("new-secret", "apitokens:create", "apitoken.secret_renewed", id="new-secret"),
+    pytest.param("rotate", "apitokens:create", "apitoken.rotated", id="rotate"),
 ]
 
 
@@ -173,7 +173,7 @@ def test_on_the_pages_a_viewer_changes_no_token_of_the_tenant(acme, act, permiss
 def test_on_the_pages_a_member_does(acme, act, permission, verb):
     token = acme.issue("member").token
     answer = _call(acme, "member", "POST", f"t/<slug:slug>/tokens/<str:token_id>/{act}/", token.token_id)
-    assert answer.status_code == (200 if act == "new-secret" else 302)
+    assert answer.status_code == (200 if act == "rotate" else 302)
     done = AuditEvent.objects.filter(target_id=token.id, verb=verb, outcome=Outcome.DONE).count()
     assert done == (act != "enable")  # it was not disabled
 
@@ -181,7 +181,7 @@ def test_on_the_pages_a_member_does(acme, act, permission, verb):
 @pytest.mark.parametrize(("person", "status"), [("viewer", 403), ("member", 200)])
 @pytest.mark.parametrize(
     ("form", "permission"),
-    [("edit", "apitokens:create"), ("new-secret", "apitokens:create"), ("delete", "apitokens:delete")],
+    [("edit", "apitokens:create"), ("rotate", "apitokens:create"), ("delete", "apitokens:delete")],
 )
 def test_a_form_is_shown_to_those_who_may_send_it(acme, form, permission, person, status):
     token = acme.issue("admin").token
@@ -205,7 +205,7 @@ def test_on_the_page_a_viewer_renames_no_token_of_the_tenant(acme):
 API_ACTS = [
     pytest.param("POST", "/disable", None, "apitokens:delete", 200, id="disable"),
     pytest.param("POST", "/enable", None, "apitokens:create", 200, id="enable"),
-    pytest.param("POST", "/secret", None, "apitokens:create", 201, id="new-secret"),
+    pytest.param("POST", "/rotate", None, "apitokens:create", 201, id="rotate"),
     pytest.param("PATCH", "", {"name": "Renamed"}, "apitokens:create", 200, id="change"),
     pytest.param("DELETE", "", None, "apitokens:delete", 204, id="delete"),
 ]

@@ -98,7 +98,7 @@ def test_a_narrowed_jwt_grants_no_roles_whatever_its_token_becomes(acme, machine
     assert machine.post("/api/v1/tokens", data=body, content_type="application/json", headers=whole).status_code == 201
 
 
-@pytest.mark.parametrize("act", ["enable", "secret", "extend"])
+@pytest.mark.parametrize("act", ["enable", "rotate", "extend"])
 @pytest.mark.parametrize(
     ("settings", "code"),
     [
@@ -168,9 +168,9 @@ def test_a_credential_bound_to_one_tenant_reaches_no_other_and_not_the_environme
 def test_one_idempotency_key_serves_one_act_on_one_thing(acme):
     first, second = acme.issue("owner", name="One").token, acme.issue("owner", name="Two").token
     key = {"Idempotency-Key": "k"}
-    assert acme.api("owner", "POST", f"tokens/{first.token_id}/secret", **key).status_code == 201
-    assert acme.api("owner", "POST", f"tokens/{second.token_id}/secret", **key).status_code == 201
-    assert acme.api("owner", "POST", f"tokens/{second.token_id}/secret", **key).json()["token"] == second.token_id
+    assert acme.api("owner", "POST", f"tokens/{first.token_id}/rotate", **key).status_code == 201
+    assert acme.api("owner", "POST", f"tokens/{second.token_id}/rotate", **key).status_code == 201
+    assert acme.api("owner", "POST", f"tokens/{second.token_id}/rotate", **key).json()["token"] == second.token_id
 
 
 def test_a_change_that_changes_nothing_leaves_no_event(acme):

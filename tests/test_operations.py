@@ -11,7 +11,7 @@ from django.utils import timezone
 from apitokens import credentials
 from apitokens.models import IssueNonce, SigningKey
 from config import housekeeping, keyfiles
-from tests.cast import basic, bearer, grant
+from tests.cast import basic, bearer, grant, key_state
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_ready_when_migrated_and_every_environment_can_sign(machine, world):
 
 
 def test_not_ready_when_an_environment_has_no_key_that_signs(machine, world):
-    SigningKey.objects.filter(environment=world.staging).update(state=SigningKey.State.RETIRED)
+    SigningKey.objects.filter(environment=world.staging).update(**key_state("retired"))
     response = machine.get("/readyz")
     assert response.status_code == 503
     assert response.json() == {"database": True, "migrations": True, "signing_keys": False}

@@ -24,7 +24,9 @@ OF_TOKENS = {
     "<str:token_id>/enable/": ["POST tokens/<str:token_id>/enable"],
     "<str:token_id>/end-jwts/": ["POST tokens/<str:token_id>/end-jwts"],
     "<str:token_id>/delete/": ["DELETE tokens/<str:token_id>"],
-    "<str:token_id>/new-secret/": ["POST tokens/<str:token_id>/secret"],
+    "<str:token_id>/rotate/": ["POST tokens/<str:token_id>/rotate"],
+    "<str:token_id>/rotate/complete/": ["POST tokens/<str:token_id>/rotate/complete"],
+    "<str:token_id>/rotate/cancel/": ["POST tokens/<str:token_id>/rotate/cancel"],
 }
 OF_ROLES = {
     "": ["GET roles", "PATCH roles"],
@@ -37,6 +39,7 @@ TWINS = {
     **{f"{place}/tokens/{page}": twins for place in ("t", "console") for page, twins in OF_TOKENS.items()},
     **{f"{place}/roles/{page}": twins for place in ("t", "console") for page, twins in OF_ROLES.items()},
     **{f"{place}/audit{page}": ["GET events"] for place in ("t", "console") for page in ("/", ".csv")},
+    **{f"{place}/usage/": ["GET usage"] for place in ("t", "console")},
     **{f"{place}/tokens.csv": ["GET tokens"] for place in ("t", "console")},
     "t/members/": ["GET members"],
     "t/members/invite/": ["POST invitations"],
@@ -51,6 +54,8 @@ TWINS = {
     "console/all-tokens/": ["GET tokens"],
     "console/all-tokens/disable/": ["POST tokens/disable-all"],
     "console/keys/": ["GET signing-keys"],
+    "console/keys/rotate/": ["POST signing-keys"],
+    "console/keys/<str:kid>/compromised/": ["POST signing-keys/<str:kid>/compromised"],
     "console/permissions/": ["GET permissions"],
     "console/permissions/new/": ["POST permissions"],
     "console/permissions/<uuid:permission_id>/edit/": ["PATCH permissions/<uuid:permission_id>"],

@@ -8,7 +8,16 @@ from django.utils import timezone
 
 from apitokens.models import ApiToken, TokenType
 from apitokens.setup import give_role
-from tenants.models import Environment, Membership, MembershipRole, Permission, Role, RolePermission, Tenant
+from tenants.models import (
+    ApiIdentifier,
+    Environment,
+    Membership,
+    MembershipRole,
+    Permission,
+    Role,
+    RolePermission,
+    Tenant,
+)
 from tests.agreement import answer_to, by_queryset_and_policy
 from tests.factories import VendorMembershipFactory
 from tests.test_constraints import insert_copy
@@ -27,6 +36,7 @@ def tokens(world):
             "user-roles": {"owner": "user", "roles": ["member"]},
             "user-picked": {"owner": "user", "permissions": ["reports:write"]},
             "user-follows": {"owner": "user"},
+            "tenant-held": {"roles": ["member"], "audiences": (world.production.issuer,)},
             "tenant-expiring": {"roles": ["member"], "expires_at": timezone.now() + timedelta(hours=1)},
         }
         for name, grant_asked in asked.items():
@@ -102,6 +112,18 @@ WORLDS = {
         ApiToken.objects.filter(kind="access_token").update(grantor_level=None),
         Role.objects.filter(pk=_role(w, "member").pk).update(level=32_000),
     ),
+    "beginning in an hour": lambda w: ApiToken.objects.filter(expires_at=None).update(
+        not_before=NOW + timedelta(hours=1)
+    ),
+    "beginning this moment": lambda w: ApiToken.objects.update(not_before=NOW),
+    "held to an identifier that is gone": lambda w: ApiToken.objects.filter(owner="tenant").update(
+        audiences=["https://gone.example.com"]
+    ),
+    "held to one that is left": lambda w: ApiToken.objects.update(
+        audiences=["https://gone.example.com", ApiIdentifier.objects.get(environment=w.production).uri]
+    ),
+    "held to another environment's issuer": lambda w: ApiToken.objects.update(audiences=[w.staging.issuer]),
+    "without any identifier": lambda w: ApiIdentifier.objects.all().delete(),
     "granted nothing": lambda w: ApiToken.objects.update(granted=[]),
 }
 

@@ -242,7 +242,7 @@ def test_of_two_deletions_one_deletes_and_the_other_finds_nothing(acme):
 
 @pytest.mark.parametrize(
     ("method", "act", "body", "status"),
-    [("post", "/disable", None, 200), ("post", "/enable", None, 200), ("post", "/secret", None, 201),
+    [("post", "/disable", None, 200), ("post", "/enable", None, 200), ("post", "/rotate", None, 201),
      ("patch", "", {"name": "Renamed"}, 200)],
 )  # fmt: skip
 @pytest.mark.parametrize("undone", [False, True])
@@ -262,7 +262,7 @@ def test_a_change_that_comes_after_a_deletion_finds_nothing(acme, method, act, b
     ("act", "body", "status"),
     [
         pytest.param("/enable", None, 200, id="enable"),
-        pytest.param("/secret", None, 201, id="new-secret"),
+        pytest.param("/rotate", None, 201, id="rotate"),
         pytest.param("", {"expires_in": 86_400}, 200, id="extend"),
     ],
 )

@@ -51,9 +51,9 @@ SIBLINGS = [
 ]
 
 
-@pytest.mark.parametrize("act", ["secret", "enable"])
+@pytest.mark.parametrize("act", ["rotate", "enable"])
 @pytest.mark.parametrize(("asked", "networks", "allowed"), SIBLINGS)
-def test_a_token_renews_and_enables_nothing_wider_than_itself(world, machine, caller, act, asked, networks, allowed):
+def test_a_token_rotates_and_enables_nothing_wider_than_itself(world, machine, caller, act, asked, networks, allowed):
     sibling = world.acme.issue_for_environment(name="Sibling", kind="access_token", **asked).token
     disabled_at = timezone.now() if act == "enable" else None
     ApiToken.objects.filter(pk=sibling.pk).update(ip_allowlist=networks, disabled_at=disabled_at)

@@ -89,9 +89,9 @@ def assert_says_already(page, *, name: str, token_id: str) -> str:
     assert page.status_code == 409
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     text = unescape(page.text)
-    assert "No second token was made." in text
+    assert "Nothing was made a second time." in text
     assert f'<a class="row-title" href="/t/birch/tokens/{token_id}/">{name}</a>' in text
-    way_on = f"/t/birch/tokens/{token_id}/new-secret/"
+    way_on = f"/t/birch/tokens/{token_id}/rotate/"
     assert f'href="{way_on}"' in text
     assert shown(page) == {}
     return way_on
@@ -140,8 +140,8 @@ def test_of_two_calls_with_one_key_sent_at_once_one_makes_the_token_and_the_othe
 def test_of_two_forms_for_a_new_secret_sent_at_once_one_makes_it_and_the_other_names_the_token(server, ada, kind):
     name = (order := filled(kind))["name"]
     first = shown(ada.submit(NEW, **order))
-    path = f"/t/birch/tokens/{first['token_id']}/new-secret/"
-    form = ada.form(path)
+    path = f"/t/birch/tokens/{first['token_id']}/rotate/"
+    form = {**ada.form(path), "overlap": "0"}
     made, refused = at_once(server, lambda visitor: visitor.post(path, data=form))
     assert (made.status_code, refused.status_code) == (200, 409)
     assert_says_already(refused, name=name, token_id=first["token_id"])
@@ -155,12 +155,12 @@ def test_whoever_lost_the_answer_is_led_to_a_new_secret_and_the_lost_one_is_dead
     token_id = wait_for_token(ada, form["name"])
     way_on = assert_says_already(ada.post(NEW, data=form), name=form["name"], token_id=token_id)
 
-    renewed = shown(ada.submit(way_on))
+    renewed = shown(ada.submit(way_on, overlap="0"))
     assert renewed["token_id"] == token_id
     assert works(server, renewed)
     assert named(ada, form["name"]) == [token_id]
 
-    again = shown(ada.submit(way_on))
+    again = shown(ada.submit(way_on, overlap="0"))
     assert (works(server, renewed), works(server, again)) == (False, True)
 
 
@@ -173,11 +173,12 @@ def test_whoever_lost_the_answer_of_the_api_makes_a_new_secret_by_the_api(server
     token_id = lost.json()["id"]
     assert repeated.json() == already(token_id)
 
-    renewed = ada.api("POST", f"tokens/{token_id}/secret", **(other := {"Idempotency-Key": uuid4().hex}))
+    other = {"Idempotency-Key": uuid4().hex}
+    renewed = ada.api("POST", f"tokens/{token_id}/rotate", {"overlap": 0}, **other)
     assert renewed.status_code == 201
     assert (works(server, shown(lost)), works(server, shown(renewed))) == (False, True)
 
-    repeated = ada.api("POST", f"tokens/{token_id}/secret", **other)
+    repeated = ada.api("POST", f"tokens/{token_id}/rotate", {"overlap": 0}, **other)
     assert (repeated.status_code, repeated.json()) == (409, already(token_id))
     assert works(server, shown(renewed))
 
@@ -191,7 +192,7 @@ def test_a_form_sent_again_after_its_token_was_deleted_makes_none_and_offers_no_
     assert again.status_code == 409
     assert "which has been deleted since" in again.text
     assert token_id not in again.text
-    assert "new-secret" not in again.text
+    assert "/rotate/" not in again.text
     assert named(ada, form["name"]) == []
 
 

@@ -157,7 +157,7 @@ def for_the_environment(kind: str):
 def new_secret_by_page(kind: str):
     def make(ada, backend):
         token_id, _, _ = by_page("tenant", kind)(ada, backend)
-        return from_page(ada.submit(f"/t/birch/tokens/{token_id}/new-secret/"))
+        return from_page(ada.submit(f"/t/birch/tokens/{token_id}/rotate/", overlap="3600"))
 
     return make
 
@@ -165,7 +165,7 @@ def new_secret_by_page(kind: str):
 def new_secret_by_api(kind: str):
     def make(ada, backend):
         token_id, _, _ = by_api("tenant", kind)(ada, backend)
-        return from_api(ada.api("POST", f"tokens/{token_id}/secret"))
+        return from_api(ada.api("POST", f"tokens/{token_id}/rotate"))
 
     return make
 
@@ -223,7 +223,7 @@ def test_a_secret_is_in_the_answer_that_made_it_and_nowhere_else(server, ada, ba
     token_id, _, plaintext = make(*given, kind)(ada, backend)
     # What is there to be seen of the token afterwards.
     if way != "API, environment":
-        for path in ("", f"{token_id}/", f"{token_id}/edit/", f"{token_id}/new-secret/", f"{token_id}/delete/"):
+        for path in ("", f"{token_id}/", f"{token_id}/edit/", f"{token_id}/rotate/", f"{token_id}/delete/"):
             assert ada.get(f"/t/birch/tokens/{path}").status_code == 200
         assert ada.api("GET", f"tokens/{token_id}").status_code == 200
         assert ada.get("/t/birch/audit/").status_code == 200
@@ -319,7 +319,7 @@ def test_a_person_who_pastes_a_secret_into_an_address_leaves_it_nowhere(server, 
         ada.get(f"/t/birch/tokens/?cursor={plaintext}").status_code,
         ada.api("GET", f"tokens?tenant={plaintext}").status_code,
         ada.api("GET", f"tokens/{plaintext}").status_code,
-        ada.api("POST", f"tokens/{plaintext}/secret").status_code,
+        ada.api("POST", f"tokens/{plaintext}/rotate").status_code,
         ada.api("POST", "tokens", order(roles=["viewer"], tenant=plaintext)).status_code,
         ada.submit(NEW, **order(roles="viewer"), nonce=plaintext[:64]).status_code,
     ]

@@ -230,7 +230,7 @@ def test_a_default_client_is_born_without_a_secret_and_its_first_one_is_shown_on
     for guessed in ("", "x", "None"):
         assert grant(Client(), services.Issued(token=token, plaintext=guessed)).status_code in {400, 401}
     assert backend("GET", f"tokens/{token.token_id}?tenant=customer-9").json()["last_four"] is None
-    first = backend("POST", f"tokens/{token.token_id}/secret?tenant=customer-9")
+    first = backend("POST", f"tokens/{token.token_id}/rotate?tenant=customer-9")
     assert first.status_code == 201, first.content
     issued = services.Issued(token=token, plaintext=first.json()["client_secret"])
     jwt = grant(Client(), issued).json()["access_token"]
@@ -246,14 +246,14 @@ def test_a_token_without_a_secret_reads_well_on_its_pages(with_default_client, o
     token = default_client(tenant)
     browser = house.browser("owner")
     assert "no secret yet" in browser.get(house.url()).content.decode()
-    assert "It has none yet" in browser.get(house.url(f"{token.token_id}/")).content.decode()
-    page = browser.get(house.url(f"{token.token_id}/new-secret/")).content.decode()
-    assert "The old secret stops at once." not in page
-    made = browser.post(
-        house.url(f"{token.token_id}/new-secret/"), house.form(browser, f"{token.token_id}/new-secret/")
-    )
+    assert "None yet: no machine can use it." in browser.get(house.url(f"{token.token_id}/")).content.decode()
+    path = f"{token.token_id}/rotate/"
+    page = browser.get(house.url(path)).content.decode()
+    assert ('name="overlap"' in page, "Did it leak?" in page) == (False, False)
+    made = browser.post(house.url(path), house.form(browser, path))
     assert set(shown(made)) == {"token_id", "client_id", "client_secret"}
-    assert "The old secret stops at once." in browser.get(house.url(f"{token.token_id}/new-secret/")).content.decode()
+    page = browser.get(house.url(path)).content.decode()
+    assert ('name="overlap"' in page, "Did it leak?" in page) == (True, True)
 
 
 def test_the_tombstone_of_a_token_without_a_secret_has_no_last_four(with_default_client, backend):

@@ -6,18 +6,21 @@ from types import SimpleNamespace
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
+import jwt
 import pytest
 import time_machine
 from django.utils import timezone
 
-from apitokens import setup
-from apitokens.models import ApiToken, SigningKey, TokenType
-from tenants.models import Environment, Membership, RolePermission, Tenant
+from apitokens import gathering, limiter, setup
+from apitokens.models import ApiToken, SigningKey, TokenType, UsageHour
+from tenants.models import ApiIdentifier, Environment, Membership, RolePermission, Tenant
 from tests.cast import basic, bearer, everything_stored, grant
 
 FORM = "application/x-www-form-urlencoded"
 GRANT = {"grant_type": "client_credentials"}
 VIEWER = " ".join(sorted([*setup.VIEWER, "reports:read"]))
+# The limiter counts what was refused, in a bounded number of rows.
+REFUSALS = ("apitokens_refusalcount",)
 CHALLENGE = 'Basic realm="token endpoint", charset="UTF-8"'
 
 
@@ -25,7 +28,10 @@ CHALLENGE = 'Basic realm="token endpoint", charset="UTF-8"'
 def client(acme):
     """Acme's own client, which may do what a viewer may."""
     issued = acme.issue("admin", kind="client_credentials", roles=["viewer"])
-    return SimpleNamespace(issued=issued, id=issued.token.client_id, secret=issued.plaintext, house=acme)
+    return SimpleNamespace(
+        issued=issued, id=issued.token.client_id, secret=issued.plaintext, house=acme,
+        audience=ApiIdentifier.objects.get(environment=acme.environment, is_default=True).uri,
+    )  # fmt: skip
 
 
 def ask(machine, form, headers=None, *, content_type=FORM, query=""):
@@ -36,17 +42,19 @@ def ask(machine, form, headers=None, *, content_type=FORM, query=""):
 def refused(answer, status, error, description, challenge=None):
     assert (answer.status_code, answer.json()) == (status, {"error": error, "error_description": description})
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
     assert answer.headers.get("WWW-Authenticate") == challenge
 
 
 def granted(answer, scope=VIEWER):
     body = answer.json()
-    assert body.pop("access_token").count(".") == 2
+    access = body.pop("access_token")
+    assert access.count(".") == 2
     assert (answer.status_code, body) == (200, {"token_type": "Bearer", "expires_in": 3600, "scope": scope})
     assert answer.headers["Content-Type"] == "application/json"
     assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
     assert "WWW-Authenticate" not in answer.headers
+    return access
 
 
 def _basic_raw(text):
@@ -54,6 +62,14 @@ def _basic_raw(text):
 
 
 UNKNOWN = "Unknown client or wrong secret."
+NONE_SENT = "No client credentials: send them as HTTP Basic, in the body or as a client_assertion."
+TWO_WAYS = "Credentials in two ways at once: send them in one."
+NO_SCHEME = "This scheme is not served: use HTTP Basic."
+NOT_BASE64 = "The Basic credentials are not base64 of id:secret."
+SECRET_FOR_ID = "This secret came where the client id belongs: Basic takes both, an access token goes as Bearer."
+NO_COLON = "The Basic credentials have no colon between id and secret."
+UNREADABLE = "A resource is an absolute URI without a fragment: "
+NO_SUCH_RESOURCE = "This client gets no token for the resource "
 # What differs from a request that is granted: (form, headers) of the client -> status, error, text, challenge.
 WRONG = {
     "wrong secret in the body": (
@@ -81,15 +97,15 @@ WRONG = {
     ),
     "no credentials": (
         lambda c: (GRANT, {}),
-        (400, "invalid_client", "No client credentials: send them as HTTP Basic or in the body."),
+        (400, "invalid_client", NONE_SENT),
     ),
     "a client id and no secret": (
         lambda c: ({**GRANT, "client_id": c.id}, {}),
-        (400, "invalid_client", "No client credentials: send them as HTTP Basic or in the body."),
+        (400, "invalid_client", NONE_SENT),
     ),
     "both ways at once": (
         lambda c: ({**GRANT, "client_id": c.id, "client_secret": c.secret}, basic(c.id, c.secret)),
-        (400, "invalid_request", "Credentials in the header and in the body: send them in one place."),
+        (400, "invalid_request", TWO_WAYS),
     ),
     "another client id in the body than in the header": (
         lambda c: ({**GRANT, "client_id": "other"}, basic(c.id, c.secret)),
@@ -97,19 +113,47 @@ WRONG = {
     ),
     "a Bearer token": (
         lambda c: (GRANT, bearer(c.secret)),
-        (400, "invalid_request", "The token endpoint takes HTTP Basic or a secret in the body, no other scheme."),
+        (401, "invalid_client", NO_SCHEME, CHALLENGE),
     ),
     "Basic that is not base64": (
         lambda c: (GRANT, {"Authorization": "Basic %%%"}),
-        (400, "invalid_request", "The Basic credentials are not base64 of id:secret."),
+        (401, "invalid_client", NOT_BASE64, CHALLENGE),
     ),
     "Basic that is not UTF-8": (
         lambda c: (GRANT, {"Authorization": f"Basic {b64encode(bytes([255, 254])).decode()}"}),
-        (400, "invalid_request", "The Basic credentials are not base64 of id:secret."),
+        (401, "invalid_client", NOT_BASE64, CHALLENGE),
     ),
     "Basic without a colon": (
         lambda c: (GRANT, _basic_raw("nocolon")),
-        (400, "invalid_request", "The Basic credentials have no colon between id and secret."),
+        (401, "invalid_client", NO_COLON, CHALLENGE),
+    ),
+    "a secret where the client id belongs": (
+        lambda c: (GRANT, basic(c.secret, "")),
+        (401, "invalid_client", SECRET_FOR_ID, CHALLENGE),
+    ),
+    "a scheme that nobody knows": (
+        lambda c: (GRANT, {"Authorization": "Digest username=x"}),
+        (401, "invalid_client", NO_SCHEME, CHALLENGE),
+    ),
+    "two schemes in one header": (
+        lambda c: (GRANT, {"Authorization": f"{basic(c.id, c.secret)['Authorization']}, Bearer x"}),
+        (401, "invalid_client", NOT_BASE64, CHALLENGE),
+    ),
+    "Basic and an assertion": (
+        lambda c: ({**GRANT, "client_assertion": "a.b.c"}, basic(c.id, c.secret)),
+        (400, "invalid_request", TWO_WAYS),
+    ),
+    "a secret and an assertion in the body": (
+        lambda c: ({**GRANT, "client_id": c.id, "client_secret": c.secret, "client_assertion": "a.b.c"}, {}),
+        (400, "invalid_request", TWO_WAYS),
+    ),
+    "a plus sign for a letter of the secret": (
+        lambda c: (GRANT, _basic_raw(f"{c.id}:{c.secret[:-1]}+")),
+        (401, "invalid_client", UNKNOWN, CHALLENGE),
+    ),
+    "a percent sign for a letter of the secret": (
+        lambda c: (GRANT, _basic_raw(f"{c.id}:{c.secret[:-1]}%")),
+        (401, "invalid_client", UNKNOWN, CHALLENGE),
     ),
     "no grant type": (
         lambda c: ({"scope": "reports:read"}, basic(c.id, c.secret)),
@@ -135,6 +179,26 @@ WRONG = {
         lambda c: (f"{urlencode(GRANT)}&tenant=a&tenant=b", basic(c.id, c.secret)),
         (400, "invalid_request", "Repeated parameter: tenant."),
     ),
+    "an unknown parameter, repeated": (
+        lambda c: (f"{urlencode(GRANT)}&colour=red&colour=red", basic(c.id, c.secret)),
+        (400, "invalid_request", "Repeated parameter: colour."),
+    ),
+    "a parameter once with and once without a value": (
+        lambda c: (f"{urlencode(GRANT)}&scope=&scope=reports:read", basic(c.id, c.secret)),
+        (400, "invalid_request", "Repeated parameter: scope."),
+    ),
+    "a parameter whose name can't be said back": (
+        lambda c: (f"{urlencode(GRANT)}&%22%C3%A9%0A=1&%22%C3%A9%0A=1", basic(c.id, c.secret)),
+        (400, "invalid_request", "Repeated parameter: ?."),
+    ),
+    "a secret as the name of a parameter": (
+        lambda c: (f"{urlencode(GRANT)}&{c.secret}=1&{c.secret}=1", basic(c.id, c.secret)),
+        (400, "invalid_request", "Repeated parameter: [redacted]."),
+    ),
+    "more parameters than anybody needs": (
+        lambda c: (urlencode(GRANT) + "".join(f"&p{n}=" for n in range(50)), basic(c.id, c.secret)),
+        (400, "invalid_request", "The body is not a readable form."),
+    ),
     "a body that is not UTF-8": (
         lambda c: (b"grant_type=\xff", basic(c.id, c.secret)),
         (400, "invalid_request", "The body is not a readable form."),
@@ -151,6 +215,35 @@ WRONG = {
         lambda c: ({**GRANT, "scope": "Reports:Read"}, basic(c.id, c.secret)),
         (400, "invalid_scope", "This client may not do: Reports:Read"),
     ),
+    "a scope of spaces": (
+        lambda c: ({**GRANT, "scope": "  "}, basic(c.id, c.secret)),
+        (400, "invalid_scope", "The scope names nothing."),
+    ),
+    "an unknown resource": (
+        lambda c: ({**GRANT, "resource": "https://elsewhere.example"}, basic(c.id, c.secret)),
+        (400, "invalid_target", f"{NO_SUCH_RESOURCE}https://elsewhere.example"),
+    ),
+    "an unknown resource beside one of ours": (
+        lambda c: (f"{urlencode(GRANT)}&resource={c.audience}&resource=https://elsewhere.example",
+                   basic(c.id, c.secret)),
+        (400, "invalid_target", f"{NO_SUCH_RESOURCE}https://elsewhere.example"),
+    ),
+    "a resource that differs in a slash": (
+        lambda c: ({**GRANT, "resource": "https://api.example/"}, basic(c.id, c.secret)),
+        (400, "invalid_target", f"{NO_SUCH_RESOURCE}https://api.example/"),
+    ),
+    "a resource that is no absolute URI": (
+        lambda c: ({**GRANT, "resource": "/reports"}, basic(c.id, c.secret)),
+        (400, "invalid_target", f"{UNREADABLE}/reports"),
+    ),
+    "a resource with a fragment": (
+        lambda c: ({**GRANT, "resource": "https://api.example#reports"}, basic(c.id, c.secret)),
+        (400, "invalid_target", f"{UNREADABLE}https://api.example#reports"),
+    ),
+    "a resource with what can't be said back": (
+        lambda c: ({**GRANT, "resource": 'https://é.example/"\\'}, basic(c.id, c.secret)),
+        (400, "invalid_target", f"{NO_SUCH_RESOURCE}https://?.example/?"),
+    ),
     "a scope that is no scope-token": (
         lambda c: ({**GRANT, "scope": 'reports:read "quoted"'}, basic(c.id, c.secret)),
         (400, "invalid_scope", "This client may not do: "),
@@ -163,9 +256,9 @@ OTHER_GRANTS = ["password", "authorization_code", "refresh_token", "implicit", "
 def test_what_is_wrong_with_a_request_is_answered_as_the_rfc_says(machine, client, name):
     make, answer = WRONG[name]
     form, headers = make(client)
-    before = everything_stored()
+    before = everything_stored(but=REFUSALS)
     refused(ask(machine, form, headers), *answer)
-    assert everything_stored() == before
+    assert everything_stored(but=REFUSALS) == before
 
 
 @pytest.mark.parametrize("asked", OTHER_GRANTS)
@@ -186,6 +279,20 @@ SENT_RIGHT = {
     ),
     "in the body": lambda c: ({**GRANT, "client_id": c.id, "client_secret": c.secret}, {}),
     "as Basic, the same client id in the body": lambda c: ({**GRANT, "client_id": c.id}, basic(c.id, c.secret)),
+    "as Basic whose client id is encoded to the last letter": lambda c: (
+        GRANT,
+        _basic_raw(f"{''.join(f'%{ord(letter):02x}' for letter in c.id)}:{c.secret}"),
+    ),
+    "with a space before the credentials": lambda c: (
+        GRANT,
+        {"Authorization": basic(c.id, c.secret)["Authorization"].replace(" ", "  ")},
+    ),
+    "with an empty client secret beside Basic": lambda c: ({**GRANT, "client_secret": ""}, basic(c.id, c.secret)),
+    "with an empty resource": lambda c: ({**GRANT, "resource": ""}, basic(c.id, c.secret)),
+    "with the same resource twice": lambda c: (
+        f"{urlencode(GRANT)}&resource={c.audience}&resource={c.audience}",
+        basic(c.id, c.secret),
+    ),
     "with unknown parameters": lambda c: ({**GRANT, "audience": "x", "foo": "bar"}, basic(c.id, c.secret)),
     "with an empty scope": lambda c: ({**GRANT, "scope": ""}, basic(c.id, c.secret)),
     "with an empty tenant": lambda c: ({**GRANT, "tenant": ""}, basic(c.id, c.secret)),
@@ -194,6 +301,7 @@ SENT_RIGHT = {
 
 @pytest.mark.parametrize("name", SENT_RIGHT)
 def test_the_right_credentials_are_granted_a_jwt(machine, client, name):
+    granted(grant(machine, client.issued))
     before = everything_stored()
     granted(ask(machine, *SENT_RIGHT[name](client)))
     assert everything_stored() == before
@@ -230,6 +338,7 @@ def test_a_body_over_64_kib_is_not_read(machine, client):
 def test_only_post_is_served(machine, client, verb):
     answer = machine.generic(verb, "/oauth2/token", headers=basic(client.id, client.secret))
     assert (answer.status_code, answer.headers["Allow"], answer.headers["Cache-Control"]) == (405, "POST", "no-store")
+    assert (answer.headers["Pragma"], answer.headers["Content-Type"]) == ("no-cache", "application/json")
     if verb != "HEAD":
         assert answer.json() == {"error": "invalid_request", "error_description": "Use POST."}
 
@@ -339,9 +448,97 @@ def test_an_environments_client_names_any_tenant_of_its_own(world, machine, kind
 
 
 def test_without_an_active_key_nothing_is_issued(machine, client):
-    SigningKey.objects.update(state="retired")
+    SigningKey.objects.update(state="retired", ended_at=timezone.now())
     answer = ask(machine, GRANT, basic(client.id, client.secret))
     assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
     assert (answer.headers["Retry-After"], answer.headers["Cache-Control"]) == ("5", "no-store")
-    SigningKey.objects.filter(environment=client.house.environment).update(state="active")
+    assert (answer.headers["Pragma"], answer.headers["Content-Type"]) == ("no-cache", "application/json")
+    SigningKey.objects.filter(environment=client.house.environment).update(state="active", ended_at=None)
     granted(ask(machine, GRANT, basic(client.id, client.secret)))
+
+
+A, B, C = "https://a.example/v1", "urn:example:b", "https://c.example/?x=1"
+
+
+@pytest.fixture
+def apis(acme):
+    """Three APIs of the environment beside its default one; how the `aud` of a grant is asked for."""
+    ApiIdentifier.objects.bulk_create(ApiIdentifier(environment=acme.environment, uri=uri) for uri in (A, B, C))
+    return SimpleNamespace(
+        default=ApiIdentifier.objects.get(environment=acme.environment, is_default=True).uri,
+        issuer=acme.environment.issuer,
+    )
+
+
+def ask_for(machine, issued, *resources):
+    form = urlencode([*GRANT.items(), *(("resource", resource) for resource in resources)])
+    return ask(machine, form, basic(issued.token.client_id, issued.plaintext))
+
+
+def aud_of(answer):
+    return jwt.decode(granted(answer), options={"verify_signature": False})["aud"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "aud"),
+    [
+        pytest.param([], "{default}", id="none: the default one"),
+        pytest.param([A], A, id="one: a string"),
+        pytest.param(["{default}"], "{default}", id="the default one"),
+        pytest.param(["{issuer}"], "{issuer}", id="ourselves"),
+        pytest.param([B, A], [B, A], id="several: an array, as they were asked for"),
+        pytest.param([A, B, A], [A, B], id="one of them twice"),
+        pytest.param([A, A], A, id="one twice: a string"),
+        pytest.param([C], C, id="with a query"),
+    ],
+)
+def test_resources_narrow_what_a_jwt_is_for(machine, acme, apis, asked, aud):
+    issued = acme.issue("admin", kind="client_credentials")
+    answer = ask_for(machine, issued, *(one.format(**vars(apis)) for one in asked))
+    assert aud_of(answer) == (aud.format(**vars(apis)) if isinstance(aud, str) else aud)
+
+
+def test_a_token_held_to_some_apis_is_granted_jwts_for_no_others(machine, acme, apis):
+    issued = acme.issue("admin", kind="client_credentials", audiences=(A, B))
+    assert aud_of(ask_for(machine, issued)) == [A, B]
+    assert aud_of(ask_for(machine, issued, B)) == B
+    for other in (C, apis.default, apis.issuer):
+        refused(ask_for(machine, issued, other), 400, "invalid_target", f"{NO_SUCH_RESOURCE}{other}")
+        refused(ask_for(machine, issued, A, other), 400, "invalid_target", f"{NO_SUCH_RESOURCE}{other}")
+
+
+def test_a_resource_of_the_other_environment_is_as_unknown_as_any(world, machine):
+    issued = world.acme.issue("admin", kind="client_credentials")
+    for foreign in (world.staging.issuer, ApiIdentifier.objects.get(environment=world.staging).uri):
+        refused(ask_for(machine, issued, foreign), 400, "invalid_target", f"{NO_SUCH_RESOURCE}{foreign}")
+
+
+def test_what_is_granted_and_what_a_right_client_may_not_have_is_counted(machine, client):
+    for asked in ({}, {"scope": "billing:manage"}, {"resource": "urn:x:y"}, {"tenant": "unknown"}, {"grant_type": "x"}):
+        ask(machine, {**GRANT, **asked}, basic(client.id, client.secret))
+    gathering.flush(at=timezone.now())
+    counts = UsageHour.objects.filter(token_id=client.issued.token.id).values_list("scope_id", "outcome", "count")
+    assert sorted(counts) == [(client.house.tenant.id, "granted", 1), (client.house.tenant.id, "rejected", 3)]
+
+
+def test_too_many_wrong_credentials_are_429_and_the_right_one_passes_still(machine, client):
+    wrong = [ask(machine, GRANT, basic(client.id, f"wrong {n}")) for n in range(limiter.PER_CLIENT + 1)]
+    assert {answer.status_code for answer in wrong[:-1]} == {401}
+    seconds = wrong[-1].headers["Retry-After"]
+    assert 0 < int(seconds) <= limiter.WINDOW.total_seconds()
+    text = f"Too many wrong credentials. Try again in {seconds} seconds."
+    refused(wrong[-1], 429, "temporarily_unavailable", text)
+    granted(ask(machine, GRANT, basic(client.id, client.secret)))
+
+
+def test_what_fails_on_our_side_is_said_as_json_too(machine, client):
+    machine.raise_request_exception = False
+    SigningKey.objects.update(algorithm="RS256")
+    answer = ask(machine, GRANT, basic(client.id, client.secret))
+    refused(answer, 500, "server_error", "Something failed on our side; it is in our log.")
+
+
+def test_an_address_below_that_is_none_is_said_as_json_too(machine, db):
+    for path in ("/oauth2/token/", "/oauth2/authorize", "/oauth2/"):
+        answer = machine.post(path, data=urlencode(GRANT), content_type=FORM)
+        refused(answer, 404, "invalid_request", "There is no such thing here, or it is not yours.")

@@ -39,7 +39,7 @@ def test_a_tenants_token_makes_tokens_only_if_its_type_says_so(frozen, acme, mac
     TokenType.objects.filter(pk=caller.token.token_type_id).update(may_make_tokens=may)
     other = acme.issue("admin", name="Other").token
     base = f"tokens/{other.token_id}"
-    for path, sent, status in [("tokens", NEW, 201), (f"{base}/secret", {}, 201), (f"{base}/enable", {}, 200)]:
+    for path, sent, status in [("tokens", NEW, 201), (f"{base}/rotate", {}, 201), (f"{base}/enable", {}, 200)]:
         answer = machine_post(machine, caller.plaintext, sent, path)
         if may:
             assert answer.status_code == status
@@ -237,7 +237,7 @@ def test_a_child_inherits_the_networks_of_its_parent(frozen, acme, machine, aske
 
 def test_a_secret_of_a_personal_token_is_shown_to_no_token(backend, acme, machine):
     token = acme.issue("member", owner="user", name="Mine").token
-    path = f"tokens/{token.token_id}/secret"
+    path = f"tokens/{token.token_id}/rotate"
     answer = machine_post(machine, backend.plaintext, {}, path)
     expected = problem(
         403, "not_its_owner", "Only its owner can make, change or enable a personal token, or be shown its secret."
