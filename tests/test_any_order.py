@@ -379,7 +379,9 @@ class AnyOrder(RuleBasedStateMachine):
         if token is None:
             return
         by = self.actor(self.house_of(token), who)
-        overlap = 0 if compromised else overlap
+        self.rotate_by(by, token, 0 if compromised else overlap, compromised=compromised)
+
+    def rotate_by(self, by, token, overlap, *, compromised=False):
         asked = {"overlap": overlap, "compromised": compromised}
         if issued := self.attempt("rotate", lambda: rotation.rotate(by=by, token=token, at=self.at, **asked)):
             given = self.given[token.pk]
@@ -400,10 +402,16 @@ class AnyOrder(RuleBasedStateMachine):
             given.set_live([new] if verb == "complete" else [(old[0], None)])
 
     def rotated(self, n):
-        """One with two secrets; where there is none, and now and then anyhow, any token at all."""
+        """One with two secrets, which whoever may surely makes where there is none; now and then any token at all."""
         under_way = [pk for pk, given in self.given.items() if len(given.live_at(self.at)) > 1]
-        found = list(ApiToken.objects.filter(pk__in=under_way).order_by("name")) if n % 5 else []
-        return found[n % len(found)] if found else self.token(n)
+        found = list(ApiToken.objects.filter(pk__in=under_way).order_by("name"))
+        if found and n % 5:
+            return found[n % len(found)]
+        token = self.token(n)
+        if token is not None and n % 5:
+            by = self.person(token.membership) if token.membership else self.vendor(self.house_of(token), 0)
+            self.rotate_by(by, token, 2 * 86_400)
+        return token
 
     @rule(n=ANY, who=ANY, on=st.booleans())
     def disable_or_enable(self, n, who, on):
