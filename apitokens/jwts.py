@@ -55,6 +55,7 @@ def issue(
     now: policy.Effective,
     key: SigningKey,
     audience: str | list[str],
+    generation: int,
     status: Place,
     at: datetime,
 ) -> tuple[str, int]:
@@ -68,7 +69,7 @@ def issue(
     access["sub"] = access["client_id"] = token.client_id
     access["scope"] = " ".join(sorted(now.permissions))
     access["env"] = token.environment.slug
-    access["gen"] = policy.generation(token, tenant)
+    access["gen"] = generation
     access["status"] = {"status_list": {"idx": status.index, "uri": status.uri}}
     if tenant is not None:
         access["tenant"] = str(tenant.id)

@@ -28,8 +28,6 @@ VERIFYING = [SigningKey.State.PUBLISHED, SigningKey.State.ACTIVE, SigningKey.Sta
 LONGEST_JWT = 8 * 1024
 # RFC 9068 section 2.2.
 REQUIRED = ["exp", "iat", "iss", "aud", "sub", "jti", "client_id"]
-
-
 # After its last moment as the active key: what a request that began before it still signs, and clocks that differ.
 LEEWAY = timedelta(minutes=5)
 

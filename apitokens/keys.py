@@ -16,8 +16,6 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 # RFC 7638 section 3.2: the members that make up a thumbprint, by key type.
 THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
-
-
 LONGEST_KEY = 8 * 1024
 # Members that only a private or a shared key has (RFC 7518 section 6).
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})

@@ -324,6 +324,7 @@ def revoke_jwt(*, by: Principal, token: ApiToken, jti: str, expires_at: datetime
     A second time changes nothing and is no event.
     """
     with changing_token(by, "apitoken.jwt_revoked", token.tenant, token):
+        _check_itself(by, token)
         _, is_new = RevokedJWT.objects.get_or_create(
             environment=token.environment, jti=jti, defaults={"expires_at": expires_at}
         )
@@ -352,11 +353,15 @@ def revoke_itself(*, by: Principal, token: ApiToken, at: datetime) -> None:
     Also where its tenant or environment waits to be erased: if that is restored, the token must not come back with it.
     """
     with changing_token(by, "apitoken.deleted", token.tenant, token):
-        if by.token is None or by.token.pk != token.pk:
-            raise ceiling.OutOfReach
+        _check_itself(by, token)
         by, token, _ = locked(by, token, at, even_if_deleted=True)
         record_on(by, "apitoken.deleted", token, before=tombstone(token))
         token.delete()
+
+
+def _check_itself(by: Principal, token: ApiToken) -> None:
+    if by.token is None or by.token.pk != token.pk:
+        raise ceiling.OutOfReach
 
 
 def changing_token(
@@ -454,7 +459,7 @@ def cap_children(by: Principal, token: ApiToken, *, at: datetime) -> None:
 
 
 def _narrow(by: Principal, child: ApiToken, parent: ApiToken, at: datetime) -> None:
-    before, is_disabled = snapshot(child), child.disabled_at is not None
+    before, was_disabled, generation = snapshot(child), child.disabled_at is not None, child.generation
     if parent.expires_at is not None and (child.expires_at is None or child.expires_at > parent.expires_at):
         end_at(child, parent.expires_at, now=at)
     if parent.ip_allowlist:
@@ -467,8 +472,8 @@ def _narrow(by: Principal, child: ApiToken, parent: ApiToken, at: datetime) -> N
         child.audiences = audiences or parent.audiences
         if not audiences:
             child.disabled_at = child.disabled_at or at
-    if child.disabled_at and not is_disabled:
-        child.generation += 1
+    if child.disabled_at and not was_disabled:
+        child.generation = generation + 1
         record_on(by, "apitoken.disabled", child)
     child.save(update_fields=["expires_at", "not_before", "ip_allowlist", "audiences", "disabled_at", "generation"])
     if (after := snapshot(child)) != before:
@@ -481,8 +486,10 @@ def end_at(token: ApiToken, moment: datetime, *, now: datetime) -> bool:
     if token.not_before is None or token.not_before < moment:
         return False
     token.not_before = None
-    was_enabled, token.disabled_at = token.disabled_at is None, token.disabled_at or now
-    return was_enabled
+    if token.disabled_at is not None:
+        return False
+    token.disabled_at, token.generation = now, token.generation + 1
+    return True
 
 
 def _delete_children(by: Principal, token: ApiToken) -> None:

@@ -31,8 +31,11 @@ DEPLOYMENT = {
 # pytest-django's live server finds static files under the names that they have in the source tree.
 PLAIN_STATIC_FILES = "django.contrib.staticfiles.storage.StaticFilesStorage"
 PYTEST_COLLECTED_NOTHING = 5
-# A process a core, each with a database of its own; who is done early takes over what waits for another.
-SPREAD = ["--numprocesses", "auto", "--dist", "worksteal"]
+# Processes with a database each; who is done early takes over what waits for another.
+SPREAD = ["--dist", "worksteal", "--numprocesses"]
+CORES = os.cpu_count() or 1
+# One more than cores where some tests wait, for minutes in all, for servers that they started.
+MORE = CORES + 1
 SECONDS_TO_TEAR_DOWN = 60
 
 
@@ -59,12 +62,13 @@ class Phase(NamedTuple):
     heading: str
     markers: str
     surroundings: Callable[[], AbstractContextManager[dict[str, str]]]
+    processes: int
 
 
 PHASES = {
-    "sqlite": Phase("The suite on SQLite", "not postgres and not browser", on_sqlite),
-    "postgres": Phase("The suite on PostgreSQL", "not browser", on_postgres),
-    "browser": Phase("The pages in a browser", "browser", in_browser),
+    "sqlite": Phase("The suite on SQLite", "not postgres and not browser", on_sqlite, MORE),
+    "postgres": Phase("The suite on PostgreSQL", "not browser", on_postgres, MORE),
+    "browser": Phase("The pages in a browser", "browser", in_browser, CORES),
 }
 
 
@@ -107,7 +111,7 @@ def run_phase(name: str, markers: str | None, arguments: list[str], environment:
     wanted = f"({phase.markers}) and ({markers})" if markers else phase.markers
     try:
         with phase.surroundings() as found:
-            code = run_pytest(["-m", wanted, *SPREAD, *arguments], environment | found)
+            code = run_pytest(["-m", wanted, *SPREAD, str(phase.processes), *arguments], environment | found)
     except machine.Missing as missing:
         word = f"left out: {missing}"
     else:

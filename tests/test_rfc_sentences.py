@@ -571,12 +571,6 @@ def _(wire):
     assert wire.machine.get("/api/v1/tokens", headers=headers).status_code == 403
 
 
-# RFC 7009 section 2.2
-
-
-# RFC 7662 section 2.2
-
-
 @pytest.mark.parametrize("check", SENTENCES)
 def test_the_rfc_says(wire, check):
     check(wire)

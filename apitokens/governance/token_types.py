@@ -293,7 +293,7 @@ def _cap(by: Principal, token_type: TokenType, at: datetime) -> None:
     for batch in _batches(locked.order_by("pk").select_related("tenant").prefetch_related("roles")):
         before = {token.pk: services.snapshot(token) for token in batch}
         stopped = [token for token in batch if services.end_at(token, latest, now=at)]
-        ApiToken.objects.bulk_update(batch, ["expires_at", "not_before", "disabled_at"])
+        ApiToken.objects.bulk_update(batch, ["expires_at", "not_before", "disabled_at", "generation"])
         for token in stopped:
             record_change(by, "apitoken.disabled", target_kind="apitoken", target_id=token.pk, tenant=token.tenant)
         record_each(

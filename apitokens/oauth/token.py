@@ -44,14 +44,15 @@ def token(asked: Asked) -> HttpResponse:
 def _issue(asked: Asked, live: Authenticated, scopes: list[str]) -> dict[str, object]:
     """RFC 6749 section 5.1, with the scope always said."""
     audiences, tenant = _audiences(asked, live), _bound_tenant(asked, live)
-    now = live.now.narrowed(scopes)
+    now, generation = live.now.narrowed(scopes), policy.generation(live.token, tenant)
     access, lifetime = jwts.issue(
         live.token,
         tenant=tenant,
         now=now,
         key=keyring.active_key(live.token.environment),
         audience=audiences[0] if len(audiences) == 1 else audiences,
-        status=status_list.place_of(live.token, tenant, generation=policy.generation(live.token, tenant)),
+        generation=generation,
+        status=status_list.place_of(live.token, tenant, generation=generation),
         at=asked.at,
     )
     _note(asked, live, UsageHour.Outcome.GRANTED, tenant)
