@@ -59,7 +59,8 @@ def client_ip(request: HttpRequest) -> str | None:
         hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
         address = hops[-settings.TRUSTED_PROXIES] if len(hops) >= settings.TRUSTED_PROXIES else ""
     try:
-        return str(ipaddress.ip_address(address))
+        # A zone means nothing to another machine.
+        return str(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
         return None
 
@@ -283,6 +284,17 @@ def visible_tokens(principal: Principal) -> ApiTokenQuerySet:
     if principal.holds("environment-tokens:read"):
         seen |= Q(owner=Owner.ENVIRONMENT)
     return tokens.filter(seen)
+
+
+def sees_deleted(principal: Principal, *, owner: str | None, tenant_id: UUID | None) -> bool:
+    """The same of a token that is gone, by what the record keeps. Whose a personal one was it does not: no `own`."""
+    if principal.tenant is not None and principal.tenant.id != tenant_id:
+        return False
+    if owner == Owner.TENANT:
+        return principal.holds("apitokens:read")
+    if owner == Owner.ENVIRONMENT:
+        return principal.holds("environment-tokens:read")
+    return owner == Owner.USER and tenant_id is not None and principal.holds("members:read")
 
 
 def sees_flags(principal: Principal) -> bool:

@@ -78,13 +78,26 @@ class Authenticated:
     claims: Mapping[str, Any] | None = None
 
 
-def access_token(plaintext: str, *, at: datetime, ip: str | None) -> Authenticated:
+@dataclass(frozen=True)
+class Guard:
+    """Who asks about a token that was presented to them: of which tokens they may learn, and from where they ask.
+
+    That is what is noted of a refused one; `client_ip` is as good as who sends it.
+    """
+
+    tokens: Q
+    ip: str | None
+
+
+def access_token(plaintext: str, *, at: datetime, ip: str | None, guard: Guard | None = None) -> Authenticated:
     """Check an opaque access token in one query; raises InvalidCredential or Unusable."""
     parsed = credentials.parse(plaintext)
     if parsed is None or parsed.marker != credentials.ACCESS_TOKEN:
         raise InvalidCredential
     found = Q(token_id=parsed.token_id, kind=Kind.ACCESS_TOKEN)
-    return _check_own(_matching(found, plaintext, at, ip), at, ip)
+    guard = guard or Guard(Q(), ip)
+    token, secret_id = _matching(found & guard.tokens, plaintext, at, guard.ip)
+    return replace(_check(token, token.tenant, at, ip, noted_from=guard.ip), secret_id=secret_id)
 
 
 def client(client_id: str, secret: str, *, at: datetime, ip: str | None) -> Authenticated:
@@ -93,7 +106,8 @@ def client(client_id: str, secret: str, *, at: datetime, ip: str | None) -> Auth
     if parsed is None or parsed.marker != credentials.CLIENT_SECRET or "\0" in client_id:
         raise InvalidCredential
     found = Q(client_id=client_id, kind=Kind.CLIENT_CREDENTIALS)
-    return _check_own(_matching(found, secret, at, ip), at, ip)
+    token, secret_id = _matching(found, secret, at, ip)
+    return replace(_check(token, token.tenant, at, ip, noted_from=ip), secret_id=secret_id)
 
 
 def client_by_assertion(
@@ -121,7 +135,7 @@ def client_by_assertion(
         outcome = UsageHour.Outcome.RETIRED_SECRET if secret_id and not is_live else UsageHour.Outcome.WRONG_SECRET
         gathering.used(token, outcome=outcome, tenant=token.tenant, at=at, ip=ip, secret_id=secret_id)
         raise InvalidCredential
-    return replace(_check(token, token.tenant, at, ip), secret_id=secret_id)
+    return replace(_check(token, token.tenant, at, ip, noted_from=ip), secret_id=secret_id)
 
 
 def _is_first_use(token: ApiToken, assertion: assertions.Assertion) -> bool:
@@ -134,7 +148,7 @@ def _is_first_use(token: ApiToken, assertion: assertions.Assertion) -> bool:
     return True
 
 
-def access_jwt(text: str, *, at: datetime, ip: str | None) -> Authenticated:
+def access_jwt(text: str, *, at: datetime, ip: str | None, guard: Guard | None = None) -> Authenticated:
     """Check a JWT of ours and the token behind it; it lives while its `gen` is today's sum (R5) and nobody revoked it.
 
     Raises InvalidCredential or Unusable. What it may do is its scope ∩ what the token may do now, and it is for its
@@ -143,10 +157,13 @@ def access_jwt(text: str, *, at: datetime, ip: str | None) -> Authenticated:
     if (verified := jwts.read(text)) is None:
         raise InvalidCredential
     claims, key = verified
+    guard = guard or Guard(Q(), ip)
     revoked = RevokedJWT.objects.filter(environment=OuterRef("environment"), jti=claims["jti"])
     token = (
         ApiToken.objects.with_standing()
-        .filter(environment=key.environment_id, kind=Kind.CLIENT_CREDENTIALS, client_id=claims["client_id"])
+        .filter(
+            guard.tokens, environment=key.environment_id, kind=Kind.CLIENT_CREDENTIALS, client_id=claims["client_id"]
+        )
         .exclude(Exists(revoked))
         .first()
     )
@@ -156,7 +173,7 @@ def access_jwt(text: str, *, at: datetime, ip: str | None) -> Authenticated:
     audiences = policy.audiences_of(token).narrowed(jwts.audiences(claims))
     if claims.get("gen") != policy.generation(token, tenant) or not audiences.allowed:
         raise InvalidCredential
-    live = _check(token, tenant, at, ip)
+    live = _check(token, tenant, at, ip, noted_from=guard.ip)
     scopes = frozenset(str(claims.get("scope", "")).split())
     now, is_narrowed = live.now.narrowed(scopes), not claims.get("roles")
     if is_narrowed:
@@ -166,10 +183,10 @@ def access_jwt(text: str, *, at: datetime, ip: str | None) -> Authenticated:
     return replace(live, now=now, audiences=audiences, scopes=scopes, is_narrowed=is_narrowed, claims=claims)
 
 
-def presented(text: str, *, at: datetime, ip: str | None) -> Authenticated:
+def presented(text: str, *, at: datetime, ip: str | None, guard: Guard | None = None) -> Authenticated:
     """Check a JWT or an access token, whichever it is, for whatever API; raises InvalidCredential or Unusable."""
     check = access_jwt if jwts.looks_like_jwt(text) else access_token
-    return check(text, at=at, ip=ip)
+    return check(text, at=at, ip=ip, guard=guard)
 
 
 def for_our_api(live: Authenticated) -> Authenticated:
@@ -254,26 +271,24 @@ def _matching(found: Q, plaintext: str, at: datetime, ip: str | None) -> tuple[A
 
 def _is_right(plaintext: str, digests: dict[int, bytes], row: list[Any]) -> bool:
     """Of one of `secret_rows`; `digests` are those of the plaintext by pepper, and grow."""
-    secret_id, _, stored, pepper_id = row
+    secret_id, is_live, stored, pepper_id = row
     if pepper_id not in settings.PEPPERS:
-        logger.error("refused: pepper %s of secret %s is not configured", pepper_id, UUID(secret_id))
+        if is_live:
+            logger.error("refused: pepper %s of secret %s is not configured", pepper_id, UUID(secret_id))
         return False
     if pepper_id not in digests:
         digests[pepper_id] = credentials.digest(plaintext, settings.PEPPERS[pepper_id])
     return hmac.compare_digest(digests[pepper_id], bytes.fromhex(stored))
 
 
-def _check_own(matched: tuple[ApiToken, UUID], at: datetime, ip: str | None) -> Authenticated:
-    token, secret_id = matched
-    return replace(_check(token, token.tenant, at, ip), secret_id=secret_id)
-
-
-def _check(token: ApiToken, tenant: Tenant | None, at: datetime, ip: str | None) -> Authenticated:
+def _check(
+    token: ApiToken, tenant: Tenant | None, at: datetime, ip: str | None, *, noted_from: str | None
+) -> Authenticated:
     """The right secret is known; whether it works now, from here."""
     try:
         return _usable(token, tenant, at, ip)
     except Unusable:
-        gathering.used(token, outcome=UsageHour.Outcome.UNUSABLE, tenant=tenant, at=at, ip=ip)
+        gathering.used(token, outcome=UsageHour.Outcome.UNUSABLE, tenant=tenant, at=at, ip=noted_from)
         raise
 
 

@@ -6,6 +6,7 @@ a role edit or a change of the type takes its row exclusively, so whichever come
 is decided on is therefore read after the lock, never before.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -411,16 +412,26 @@ def networks_of(
 
 
 def audiences_of(
-    by: Principal, environment: Environment, asked: tuple[str, ...], *, parent: ApiToken | None = None
+    by: Principal,
+    environment: Environment,
+    asked: tuple[str, ...],
+    *,
+    parent: ApiToken | None = None,
+    held: Collection[str] = (),
 ) -> list[str]:
     """The API identifiers it is held to, none for all; never more than those of the token that asks, or made it (R13).
 
-    Each is one of the environment's, or its issuer; raises InvalidField.
+    Each is one of the environment's, or its issuer, or one that it is `held` to already. Raises InvalidField, also for
+    none in place of those that are all gone: that would take a token from no API to every one.
     """
     bounds = [token.audiences for token in (by.token, parent) if token is not None and token.audiences]
     audiences = sorted(set(asked or (bounds[0] if bounds else ())))
     known = {environment.issuer, *environment.api_identifiers.values_list("uri", flat=True)}
-    if asked and (unknown := sorted(set(asked) - known)):
+    if held and not asked and known.isdisjoint(held):
+        raise InvalidField(
+            "audiences", "None of its APIs is left, and naming none would mean all of them: name one that there is."
+        )
+    if unknown := sorted(set(asked) - known - set(held)):
         raise InvalidField("audiences", f"Unknown API identifier: {', '.join(unknown)[:200]}.")
     if not all(set(audiences) <= set(bound) for bound in bounds):
         raise InvalidField("audiences", "It can't be used for more APIs than the token that makes it.")

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from itertools import groupby, islice
@@ -19,7 +20,15 @@ from multiprocessing.util import Finalize
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, connections, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 from django.db.models import Field, Max
 from django.utils import timezone
 
@@ -172,7 +181,10 @@ def flush(*, at: datetime) -> None:
         except (OperationalError, InterfaceError) as error:
             FLUSH_FAILURES.inc()
             logger.warning("uses are written later: the database does not answer (%s)", type(error).__name__)
-        _put_back(taken)
+        else:
+            _here.has_dropped = False
+        finally:
+            _put_back(taken)
 
 
 def _keep_newer(uses: dict[Key, Use], key: Key, use: Use) -> None:
@@ -217,10 +229,21 @@ def _see_to_writer() -> None:
     if _here.thread is None:
         with _here.lock:
             if _here.thread is None:
-                _here.thread = threading.Thread(target=_write_again_and_again, name="gathering", daemon=True)
-                _here.thread.start()
-                # The server's workers are children of `multiprocessing`, which end without asking `atexit`.
-                Finalize(None, _write, exitpriority=10)
+                _here.thread = _begin_writer()
+
+
+def _begin_writer() -> threading.Thread | None:
+    """None if no thread is to be had now: the next use tries again, and what was gathered is kept until then."""
+    writer = threading.Thread(target=_write_again_and_again, name="gathering", daemon=True)
+    try:
+        writer.start()
+    except RuntimeError as error:
+        FLUSH_FAILURES.inc()
+        logger.warning("uses are written later: no thread that writes could be started (%s)", error)
+        return None
+    # The server's workers are children of `multiprocessing`, which end without asking `atexit`.
+    Finalize(None, _write, exitpriority=10)
+    return writer
 
 
 def _write_again_and_again() -> None:
@@ -243,6 +266,19 @@ def _write() -> None:
         connections.close_all()
 
 
+@contextmanager
+def _one_batch() -> Iterator[None]:
+    """A transaction. What the database will never take is lost with its batch, and takes no other along."""
+    try:
+        with transaction.atomic():
+            yield
+    except DatabaseError as error:
+        if isinstance(error, OperationalError):
+            raise
+        FLUSH_FAILURES.inc()
+        logger.exception("a batch of uses is lost")
+
+
 def _batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
     left = iter(list(keys))
     while batch := list(islice(left, BATCH)):
@@ -252,7 +288,7 @@ def _batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
 def _write_redigests(taken: Gathered) -> None:
     """What somebody holds is dropped: the next time that it is presented will do."""
     for ids in _batches(taken.redigests):
-        with transaction.atomic():
+        with _one_batch():
             secret_rows = Secret.objects.select_for_update(skip_locked=True, no_key=True).filter(pk__in=ids)
             rows = [row for row in secret_rows if row.pepper_id == taken.redigests[row.pk].was_under]
             for row in rows:
@@ -264,7 +300,8 @@ def _write_redigests(taken: Gathered) -> None:
 
 def _write_uses_of_secrets(taken: Gathered) -> None:
     for ids in _batches(taken.versions):
-        with transaction.atomic():
+        held: set[UUID] = set()
+        with _one_batch():
             free = _write_last_use(Secret, ids, taken.versions)
             held = _held(Secret, ids, free)
         for secret_id in set(ids) - held:
@@ -274,7 +311,8 @@ def _write_uses_of_secrets(taken: Gathered) -> None:
 def _write_uses_of_tokens(taken: Gathered, at: datetime) -> None:
     """The last use of each, and the events of it, under the one lock: no two processes tell the same of a token."""
     for ids in _batches({*taken.tokens, *(token_id for token_id, _ in taken.presented)}):
-        with transaction.atomic():
+        held: set[UUID] = set()
+        with _one_batch():
             free = _write_last_use(ApiToken, ids, taken.tokens)
             _tell({key: use for key, use in taken.presented.items() if key[0] in free}, at)
             held = _held(ApiToken, ids, free)
@@ -348,12 +386,9 @@ def _write_counts(taken: Gathered) -> None:
     """Each environment by itself: one that is erased meanwhile takes its own counts along, and no other's."""
     for environment_id, hours in groupby(sorted(taken.counts), key=lambda hour: hour.environment_id):
         for batch in _batches(hours):
-            try:
-                with transaction.atomic():
-                    if Environment.objects.filter(pk=environment_id).exists():
-                        _add({hour: taken.counts[hour] for hour in batch})
-            except IntegrityError:
-                logger.info("an environment went while its uses were counted")
+            with _one_batch(), suppress(IntegrityError), transaction.atomic():  # an environment may go meanwhile
+                if Environment.objects.filter(pk=environment_id).exists():
+                    _add({hour: taken.counts[hour] for hour in batch})
             for hour in batch:
                 del taken.counts[hour]
 

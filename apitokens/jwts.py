@@ -40,6 +40,10 @@ class AccessJWT(Token):
         return self.backend
 
 
+class TooLong(Exception):
+    """It would have so many scopes, audiences and networks that nobody, we included, would read it."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a reader of the JWT may look whether it has been ended meanwhile: bit `index` of the list at `uri`."""
@@ -59,7 +63,7 @@ def issue(
     status: Place,
     at: datetime,
 ) -> tuple[str, int]:
-    """The signed JWT and its lifetime in seconds: the token type's, but never past the token's end."""
+    """The signed JWT and its lifetime in seconds: the token type's, but never past the token's end; raises TooLong."""
     expires = at + timedelta(seconds=token.token_type.jwt_lifetime)
     if token.expires_at:
         expires = min(expires, token.expires_at)
@@ -79,7 +83,10 @@ def issue(
         access["roles"] = list(now.roles)
     if token.ip_allowlist:
         access["cidr"] = token.ip_allowlist
-    return str(access), access["exp"] - access["iat"]
+    text = str(access)
+    if len(text) > keyring.LONGEST_JWT:
+        raise TooLong
+    return text, access["exp"] - access["iat"]
 
 
 def looks_like_jwt(text: str) -> bool:

@@ -83,7 +83,8 @@ def ends_of(ring: Iterable[SigningKey]) -> dict[UUID, datetime]:
     ends = {}
     for key, began, over in retiring:
         if began and over:  # as a constraint has it
-            longest = max([*now.values(), *(each for at, found in earlier if at >= began - LEEWAY for each in found)])
+            then = [each for at, found in earlier if at >= began - LEEWAY for each in found]
+            longest = max([*now.values(), *then], default=0)
             ends[key.id] = over + timedelta(seconds=longest) + LEEWAY
     return ends
 

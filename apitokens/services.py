@@ -197,6 +197,7 @@ def edit(
     """Change what is given and leave the rest. Widening or extending is granting and passes the same ceiling (R3).
 
     An empty `ip_allowlist` is every network, empty `audiences` every API of the environment, no `not_before` at once.
+    Of `audiences` it may keep what is no API any more; when nothing else is left it is not opened to all at one stroke.
     `expected` is the version that somebody looked at: raises Stale if it is another by now.
     """
     is_granting = (
@@ -223,7 +224,9 @@ def edit(
         if ip_allowlist is not None:
             token.ip_allowlist = ceiling.networks_of(by, token.token_type, ip_allowlist, parent=token.parent)
         if audiences is not None:
-            token.audiences = ceiling.audiences_of(by, token.environment, audiences, parent=token.parent)
+            token.audiences = ceiling.audiences_of(
+                by, token.environment, audiences, parent=token.parent, held=token.audiences
+            )
         if not_before is not UNSET:
             had_begun = token.not_before is None or token.not_before <= at
             token.not_before = clean_beginning(not_before, now=at)
@@ -568,6 +571,7 @@ def tombstone(token: ApiToken) -> dict[str, object]:
     return {
         "token_id": token.token_id,
         "name": token.name,
+        "owner": token.owner,
         "last_four": live.last_four if live else "",
         "creator": str(token.creator_id) if token.creator_id else None,
     }

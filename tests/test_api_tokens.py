@@ -144,6 +144,7 @@ def test_disabled_it_stops_enabled_it_works_deleted_it_is_gone(frozen, acme, mac
     assert AuditEvent.objects.get(verb="apitoken.deleted").before == {
         "token_id": issued.token.token_id,
         "name": "CI",
+        "owner": "tenant",
         "last_four": issued.plaintext[-4:],
         "creator": str(acme.people["admin"].user_id),
     }

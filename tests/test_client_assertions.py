@@ -314,6 +314,52 @@ def test_a_known_and_an_unknown_client_ask_the_database_the_same(machine, client
     assert counted[0] == counted[1]
 
 
+@pytest.mark.parametrize("algorithm", PAIRS)
+def test_as_much_is_verified_whatever_keys_a_client_has(acme, machine, monkeypatch, algorithm):
+    """R8: by the algorithm of the header, for nobody, a client without a key, with one of each kind, and with two."""
+    done = []
+
+    def counted(kind, name):
+        real = getattr(kind, name)
+
+        def wrapped(self, *given, **named):
+            done.append(f"{kind.__name__}.{name}")
+            return real(self, *given, **named)
+
+        monkeypatch.setattr(kind, name, wrapped)
+
+    of = {each: register(acme, each, name=each) for each in PAIRS}
+    two = register(acme, algorithm, name="Two")
+    rotate(two, overlap=3600)
+    secretive = acme.issue("admin", name="Secretive", kind="client_credentials").token
+    strangers = {
+        "ES256": STRANGER,
+        "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
+        "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+    }
+    verifier = type(jwt.get_algorithm_by_name(algorithm))
+    counted(verifier, "verify")
+    counted(jwt.PyJWK, "__init__")
+    work = {}
+
+    def measure(who, text, answered=400):
+        done.clear()
+        assert ask(machine, form(text)).status_code == answered
+        work[who] = list(done)
+
+    ids = {"nobody": "nobody", "no key": secretive.client_id, "two keys": two.id}
+    for who, client_id in {**ids, **{f"an {each} key": client.id for each, client in of.items()}}.items():
+        client = SimpleNamespace(id=client_id, issuer=two.issuer, algorithm=algorithm)
+        measure(who, assertion(client, key=strangers[algorithm]))
+    for client in (of[algorithm], two):
+        named = {"kid": thumbprint(client)}
+        measure(f"{client.token.name}, by kid", assertion(client, key=strangers[algorithm], header=named))
+        measure(f"{client.token.name}, rightly", assertion(client), 200)
+    once = ["PyJWK.__init__", f"{verifier.__name__}.verify"]
+    # What is issued to who signed rightly is not verified again.
+    assert {who: steps for who, steps in work.items() if steps != once * 2} == {}
+
+
 def test_nothing_is_fetched(machine, client):
     with socket.socket() as trap:
         trap.bind(("127.0.0.1", 0))

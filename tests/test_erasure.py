@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from apitokens.governance import erasure, invitations, members
-from apitokens.models import ApiToken
+from apitokens.models import ApiToken, SigningKey, TokenType
 from apitokens.principals import system
 from apitokens.setup import give_role
 from audit.actors import SYSTEM
@@ -264,6 +264,15 @@ def test_a_deleted_environment_is_erased_whole_after_seventy_two_hours(world, ho
     assert AuditEvent.objects.filter(verb="environment.erased").count() == (0 if kept else 1)
     assert AuditEvent.objects.filter(verb="tenant.erased").count() == (0 if kept else 2)
     assert erasure.erase_due(at=at + timedelta(hours=hours)) == 0
+
+
+def test_an_environment_loses_its_keys_before_the_types_by_which_they_are_kept(world, monkeypatch):
+    erased, real = [], erasure._delete
+    monkeypatch.setattr(erasure, "_delete", lambda batch: erased.append(type(batch[0])) or real(batch))
+    at = timezone.now()
+    Environment.objects.filter(pk=world.production.pk).update(deleted_at=at)
+    erasure.erase_due(at=at + timedelta(hours=72))
+    assert erased.index(SigningKey) < erased.index(TokenType)
 
 
 def test_it_erases_in_batches_however_much_there_is(world, monkeypatch):

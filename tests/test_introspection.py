@@ -13,6 +13,7 @@ from django.utils import timezone
 from apitokens import credentials, gathering, limiter
 from apitokens.models import ApiToken, SigningKey, TokenType, UsageHour
 from apitokens.setup import hold
+from audit.models import AuditEvent
 from tenants.models import ApiIdentifier, Environment, Membership, Permission, Role, RolePermission, Tenant
 from tests.cast import basic, bearer, everything_stored, grant
 
@@ -110,7 +111,7 @@ def test_an_opaque_token_is_told_in_the_same_words(acme, machine, guard):
         exp=int(at.timestamp()) + 3 * 86_400,
         iat=int(issued.token.created_at.timestamp()),
         sub=issued.token.client_id,
-        aud=f"https://api.{acme.environment.slug}.example",
+        aud=[acme.environment.issuer, f"https://api.{acme.environment.slug}.example"],
         iss=f"http://localhost:8000/e/{acme.environment.slug}",
         tenant=str(acme.tenant.id),
         tenant_external_id=acme.tenant.external_id,
@@ -130,7 +131,7 @@ def test_what_acts_for_its_environment_names_no_tenant_and_what_never_expires_no
         token_type="Bearer",
         iat=int(token.created_at.timestamp()),
         sub=token.client_id,
-        aud=f"https://api.{acme.environment.slug}.example",
+        aud=[acme.environment.issuer, f"https://api.{acme.environment.slug}.example"],
         iss=acme.environment.issuer,
         env=acme.environment.slug,
     )
@@ -192,6 +193,15 @@ def test_a_jwt_for_another_api_is_active_for_whoever_guards_that_one_and_401_at_
     assert (refusal.status_code, refusal.json()["code"]) == (401, "invalid_token")
     ApiIdentifier.objects.filter(uri=OTHER_API).delete()
     inactive(guard.ask(text))
+
+
+@pytest.mark.parametrize("held", [(), (OTHER_API,), ("default", OTHER_API)], ids=["all", "one", "two"])
+def test_an_opaque_token_names_every_api_that_it_is_good_for(acme, guard, held):
+    ApiIdentifier.objects.create(environment=acme.environment, uri=OTHER_API)
+    default = f"https://api.{acme.environment.slug}.example"
+    audiences = tuple(default if uri == "default" else uri for uri in held)
+    told = guard.ask(acme.issue("admin", audiences=audiences).plaintext).json()["aud"]
+    assert told == {0: [acme.environment.issuer, default, OTHER_API], 1: OTHER_API, 2: [default, OTHER_API]}[len(held)]
 
 
 def test_not_before_is_told(acme, machine, guard):
@@ -330,7 +340,9 @@ def test_a_token_with_an_allowlist_is_active_for_an_address_inside_it(acme, mach
     assert guard.ask(free.plaintext, **sent).json()["active"] is True
 
 
-@pytest.mark.parametrize("sent", ["nonsense", "203.0.113.5:443", "203.0.113.0/24", "203.0.113.5, 10.0.0.1"])
+@pytest.mark.parametrize(
+    "sent", ["nonsense", "203.0.113.5:443", "203.0.113.0/24", "203.0.113.5, 10.0.0.1", "fe80::1%eth0"]
+)
 def test_a_client_ip_that_is_no_address_is_refused(acme, machine, guard, sent):
     answer = guard.ask(acme.issue("admin").plaintext, client_ip=sent)
     refused(answer, 400, "invalid_request", "The client_ip is not an IP address.")
@@ -590,3 +602,33 @@ def test_an_active_answer_is_a_use_of_the_token_and_asking_one_of_the_callers(ac
     assert set(counted) == {(issued.token.id, "introspected", 1), (guard.token.id, "accepted", 2)}
     token = ApiToken.objects.get(pk=issued.token.pk)
     assert (token.last_used_ip, token.secrets.get().last_used_ip) == ("192.0.2.7", "192.0.2.7")
+
+
+@pytest.mark.parametrize(("of_its_environment", "told"), [(True, 1), (False, 0)])
+def test_of_a_wrong_secret_only_its_own_environment_is_told_and_from_where_the_guard_asked(
+    world, machine, guard, of_its_environment, told
+):
+    house = world.acme if of_its_environment else world.acme_staging
+    issued = house.issue("admin")
+    wrong = credentials.mint(
+        prefix=house.environment.token_prefix,
+        marker=credentials.ACCESS_TOKEN,
+        token_id=issued.token.token_id,
+        peppers=settings.PEPPERS,
+    )
+    inactive(guard.ask(wrong.plaintext, client_ip="203.0.113.66"))
+    gathering.flush(at=timezone.now())
+    events = AuditEvent.objects.filter(verb="apitoken.wrong_secret", target_id=issued.token.id)
+    assert [event.ip for event in events] == ["127.0.0.1"] * told
+    assert UsageHour.objects.filter(token_id=issued.token.id).count() == told
+
+
+@pytest.mark.parametrize(("own", "told"), [(True, 1), (False, 0)])
+def test_a_tenants_guard_leaves_no_trace_at_another_tenant(world, machine, own, told):
+    headers = _callers(world, machine)["tenant"]
+    house = world.acme if own else world.globex
+    issued = house.issue("admin", name="Asked about")
+    ApiToken.objects.filter(pk=issued.token.pk).update(disabled_at=timezone.now())
+    inactive(ask(machine, {"token": issued.plaintext}, headers))
+    gathering.flush(at=timezone.now())
+    assert UsageHour.objects.filter(token_id=issued.token.id).count() == told

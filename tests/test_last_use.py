@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from django.conf import settings as configured
-from django.db import OperationalError, connection, connections, transaction
+from django.db import DataError, OperationalError, connection, connections, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apitokens import credentials, gathering
 from apitokens.governance import erasure
+from apitokens.metrics import FLUSH_FAILURES
 from apitokens.models import ApiToken, Secret, UsageHour
 from audit.models import AuditEvent
 from tenants.models import Environment
@@ -293,6 +294,22 @@ def test_a_fault_half_way_counts_nothing_twice(acme, program):
     assert AuditEvent.objects.filter(verb="apitoken.wrong_secret").count() == 1
 
 
+def test_what_the_database_never_takes_is_lost_and_takes_nothing_along(acme, globex, program):
+    issued = acme.issue("admin")
+    call(program, issued.plaintext)
+
+    def fail(execute, sql, *given):
+        if sql.strip().startswith("UPDATE"):
+            raise DataError("invalid input syntax for type inet")
+        return execute(sql, *given)
+
+    with connection.execute_wrapper(fail):
+        gathering.flush(at=timezone.now())
+    assert counts() == {"accepted": 1}
+    gathering.flush(at=timezone.now())
+    assert (counts(), last_use(issued.token)) == ({"accepted": 1}, (None, None))
+
+
 def test_more_than_it_keeps_is_dropped_and_said_once(acme, program, monkeypatch, caplog):
     monkeypatch.setattr(gathering, "MOST", 3)
     for n in range(6):
@@ -303,6 +320,19 @@ def test_more_than_it_keeps_is_dropped_and_said_once(acme, program, monkeypatch,
     gathering.flush(at=NOW)
     assert counts() == {"accepted": 3}
     assert ApiToken.objects.exclude(last_used_at=None).count() == 3
+
+
+def test_what_is_dropped_after_a_round_that_went_well_is_said_again(acme, program, monkeypatch, caplog):
+    monkeypatch.setattr(gathering, "MOST", 1)
+    monkeypatch.setattr(gathering._here, "has_dropped", False)
+    issued = [acme.issue("admin", name=name).plaintext for name in ("One", "Two")]
+    for _ in range(2):
+        for plaintext in issued:
+            call(program, plaintext)
+        gathering.flush(at=NOW)
+    assert [line.message for line in caplog.records if line.name == "apitokens.gathering"] == [
+        "uses are not counted: more than 1 wait to be written"
+    ] * 2
 
 
 def test_a_secret_under_an_old_pepper_is_digested_anew_after_its_next_use(acme, program, settings):
@@ -342,6 +372,32 @@ def test_what_is_gathered_holds_no_secret(acme, program, settings):
 def test_a_process_that_only_tests_has_no_thread_that_writes(acme, program):
     call(program, acme.issue("admin").plaintext)
     assert "gathering" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_thread_that_can_not_begin_costs_no_request_and_is_begun_by_a_later_one(acme, program, monkeypatch, caplog):
+    here = gathering._Process(is_writer=True)
+    monkeypatch.setattr(gathering, "_here", here)
+    monkeypatch.setattr(gathering, "Finalize", lambda *_, **__: None)
+    monkeypatch.setattr(gathering, "_write_again_and_again", lambda: None)
+    start, refusals = threading.Thread.start, ["can't start new thread"]
+
+    def start_if_there_is_one(thread):
+        if thread.name == "gathering" and refusals:
+            raise RuntimeError(refusals.pop())
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_there_is_one)
+    issued, failures = acme.issue("admin"), FLUSH_FAILURES._value.get()
+    assert call(program, issued.plaintext).status_code == 200
+    assert here.thread is None
+    assert FLUSH_FAILURES._value.get() == failures + 1
+    assert [line.message for line in caplog.records if line.name == "apitokens.gathering"] == [
+        "uses are written later: no thread that writes could be started (can't start new thread)"
+    ]
+    assert call(program, issued.plaintext).status_code == 200
+    here.thread.join(30)
+    gathering.flush(at=NOW)
+    assert counts() == {"accepted": 2}
 
 
 def test_an_edit_undoes_no_last_use(acme, program):

@@ -8,8 +8,9 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from apitokens import credentials, gathering
+from apitokens import credentials, gathering, rotation
 from apitokens.models import Secret
+from apitokens.principals import system
 from config import keyfiles
 from tests.cast import bearer, grant
 
@@ -73,6 +74,19 @@ def test_a_pepper_that_guards_a_live_secret_is_missed(acme, peppers):
     assert "Pepper 1: 1 live secrets, 1 of them never used; 0 retired\n  MISSING: these are refused" in run()
     Secret.objects.update(slot=None, retired_at=timezone.now())
     assert "1 retired\n  Gone, and nothing that works needs it." in run()
+
+
+def test_a_retired_secret_whose_pepper_has_gone_is_no_fault(acme, peppers, caplog):
+    issued = acme.issue("admin", kind="client_credentials")
+    peppers.PEPPERS = {**peppers.PEPPERS, 2: NEW}
+    by = system(acme.environment)
+    new = rotation.rotate(by=by, token=issued.token, at=timezone.now(), overlap=0)
+    of_it = Secret.objects.filter(token=issued.token)
+    assert (of_it.get(slot=None).pepper_id, of_it.exclude(slot=None).get().pepper_id) == (1, 2)
+    peppers.PEPPERS = {2: NEW}
+    assert works(new)
+    assert not works(issued)
+    assert [line.message for line in caplog.records if line.levelname == "ERROR"] == []
 
 
 def test_retired_secrets_do_not_keep_a_pepper(acme, peppers):

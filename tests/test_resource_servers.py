@@ -305,21 +305,22 @@ def test_the_documented_introspection_knows_every_kind_of_token(copied, tmp_path
     file.write_text(text)
     client, token = backend.make(), backend.make(kind="access_token", ip_allowlist=["127.0.0.1/32"])
     access, ended = backend.grant(client), backend.make(kind="access_token")
+    elsewhere = backend.make(kind="access_token", audiences=[backend.issuer])
     backend.disable(ended)
     calls = [
         (access, HERE),
         (token["access_token"], HERE),
         (token["access_token"], ELSEWHERE),
         (ended["access_token"], HERE),
+        (elsewhere["access_token"], HERE),
+        (backend.grant(client, resource=backend.issuer), HERE),
         ("nothing", HERE),
     ]
     answers = in_python(tmp_path, CALL, ["asking", "ask", calls])
     assert [answer and (answer["scope"], answer["tenant_external_id"]) for answer in answers] == [
         (READ, BIRCH),
         (READ, BIRCH),
-        None,
-        None,
-        None,
+        *[None] * 5,
     ]
 
 

@@ -244,6 +244,48 @@ def test_what_is_not_touched_stays_to_the_second(acme):
     assert ApiToken.objects.values_list("name", "not_before").get() == ("Renamed", begins)
 
 
+def ticked(page):
+    """Of the APIs on the page: what a browser would send."""
+    boxes = re.findall(r'<input[^>]*name="audiences"[^>]*>', page)
+    return [unescape(re.search(r'value="([^"]*)"', box)[1]) for box in boxes if re.search(r"\bchecked\b", box)]
+
+
+def edit_page(house, token):
+    return house.browser("admin").get(house.url(f"{token.token_id}/edit/")).content.decode()
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["one-api-left", "two-apis-left"])
+def test_an_api_that_is_gone_stays_ticked_until_somebody_unticks_it(acme, two_apis, others):
+    token = acme.issue("admin", audiences=(OTHER,)).token
+    ApiIdentifier.objects.filter(uri=OTHER).delete()
+    for n in range(others):
+        ApiIdentifier.objects.create(environment=acme.environment, uri=f"https://{n}.example", is_default=False)
+    page = edit_page(acme, token)
+    assert (ticked(page), f"{OTHER} (no longer an API here)" in page) == ([OTHER], True)
+    assert edit(acme, token, name="Renamed", audiences=ticked(page)).status_code == 302
+    assert ApiToken.objects.values_list("name", "audiences").get() == ("Renamed", [OTHER])
+    token.refresh_from_db()
+    assert edit(acme, token, audiences=[two_apis[0]]).status_code == 302
+    assert ApiToken.objects.get().audiences == [two_apis[0]]
+    assert OTHER not in re.findall(r'name="audiences"\s+value="([^"]+)"', edit_page(acme, token))
+
+
+def test_a_token_without_any_api_left_is_not_opened_to_all_by_unticking(acme, two_apis):
+    token = acme.issue("admin", audiences=(OTHER,)).token
+    ApiIdentifier.objects.filter(uri=OTHER).delete()
+    refused = edit(acme, token, name="Renamed", audiences=[])
+    assert (refused.status_code, "naming none would mean all of them" in text_of(refused)) == (422, True)
+    assert ApiToken.objects.values_list("name", "audiences").get() == ("CI", [OTHER])
+
+
+def test_of_two_apis_the_one_that_is_gone_can_be_taken_away_alone(acme, two_apis):
+    token = acme.issue("admin", audiences=tuple(two_apis)).token
+    ApiIdentifier.objects.filter(uri=OTHER).delete()
+    assert sorted(ticked(edit_page(acme, token))) == sorted(two_apis)
+    assert edit(acme, token, audiences=two_apis[:1]).status_code == 302
+    assert ApiToken.objects.get().audiences == two_apis[:1]
+
+
 def test_what_somebody_else_restricted_meanwhile_is_not_undone_unseen(acme):
     token = acme.issue("admin").token
     browser, path = acme.browser("admin"), acme.url(f"{token.token_id}/edit/")

@@ -211,7 +211,16 @@ def test_an_identifier_that_is_removed_is_no_audience_any_more(acme, machine, ap
         {"error": "unauthorized_client", "error_description": message},
     )
     assert acme.api("admin", "GET", f"tokens/{client.token.token_id}").json()["state"] == "no_audience"
-    assert change(acme, client, audiences=[]).json()["state"] == "usable"
+    none_left = "None of its APIs is left, and naming none would mean all of them: name one that there is."
+    assert say(change(acme, client, audiences=[])) == (400, {"audiences": [none_left]})
+    # What it has it may keep; what it never had stays unknown.
+    assert change(acme, client, audiences=[BILLING]).json()["state"] == "no_audience"
+    assert say(change(acme, client, audiences=[REPORTS])) == (
+        400,
+        {"audiences": [f"Unknown API identifier: {REPORTS}."]},
+    )
+    for audiences in ([acme.environment.issuer], []):
+        assert change(acme, client, audiences=audiences).json()["state"] == "usable"
 
 
 # Changing them is granting.

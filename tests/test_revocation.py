@@ -214,6 +214,7 @@ def test_its_end_is_an_event_with_a_tombstone(acme, machine, opaque):
     assert event.before == {
         "token_id": opaque.token.token_id,
         "name": "Opaque",
+        "owner": "tenant",
         "last_four": opaque.plaintext[-4:],
         "creator": str(acme.people["admin"].user_id),
     }

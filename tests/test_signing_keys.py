@@ -9,15 +9,17 @@ import pytest
 import time_machine
 from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 
 from apitokens import keyring, keys
 from apitokens.governance import signing_keys
-from apitokens.models import DAY, HOUR, SigningKey, TokenType
+from apitokens.models import DAY, HOUR, SigningKey, TokenType, TokenTypeRole
 from apitokens.principals import system
 from audit.models import AuditEvent
 from config import keyfiles
+from config.management.commands import worker
 from tests.cast import bearer, grant
 from tests.test_races import Call, held, wait_for_blocked
 
@@ -516,6 +518,70 @@ def test_a_key_encryption_key_from_the_environment_is_printed_to_be_set_there(tm
     printed = re.search(r"^  (\S+),$", told, re.MULTILINE)[1]
     assert len(keyfiles.parse_fernet_keys(printed)) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_half_erased_environment_keeps_no_key_for_ever(clock, production, world, office):
+    for environment in (production, world.staging):
+        rotate(office, environment)
+    clock.shift(LEAD)
+    call_command("worker", once=True)
+    TokenTypeRole.objects.filter(environment=production).delete()
+    TokenType.objects.filter(environment=production).delete()
+    clock.shift(KEPT)
+    call_command("worker", once=True)
+    assert (states(production), states(world.staging)) == (["retired", "active"], ["retired", "active"])
+
+
+def failing_in(environment, monkeypatch, error):
+    real = signing_keys._move
+
+    def move(each, at):
+        if each == environment:
+            raise error
+        return real(each, at)
+
+    monkeypatch.setattr(signing_keys, "_move", move)
+
+
+def test_an_environment_in_which_something_is_wrong_keeps_no_other_waiting(clock, world, office, monkeypatch, caplog):
+    bad, good = sorted([world.production, world.staging], key=lambda environment: environment.pk)
+    for environment in (bad, good):
+        rotate(office, environment)
+    clock.shift(LEAD)
+    failing_in(bad, monkeypatch, ValueError("nobody thought of this"))
+    assert signing_keys.move(at=timezone.now()) == 1
+    assert (states(bad), states(good)) == (["active", "published"], ["retiring", "active"])
+    (line,) = [line for line in caplog.records if line.levelname == "ERROR"]
+    assert (line.message, line.exc_info[0]) == (f"the signing keys of environment {bad.pk} were not moved", ValueError)
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_database_that_is_away_is_said_to_the_worker(clock, production, office, monkeypatch, error):
+    rotate(office, production)
+    clock.shift(LEAD)
+    failing_in(production, monkeypatch, error("gone"))
+    with pytest.raises(error):
+        signing_keys.move(at=timezone.now())
+    call_command("worker", once=True)
+    assert states(production) == ["active", "published"]
+
+
+def test_a_step_of_the_worker_that_fails_keeps_no_other_waiting(db, monkeypatch, caplog):
+    done = []
+
+    def fail(*, at):
+        raise ValueError("nobody thought of this")
+
+    def work(*, at):
+        done.append(at)
+        return 0
+
+    monkeypatch.setattr(worker, "ROUND", {"this": fail, "that": work})
+    call_command("worker", once=True)
+    assert len(done) == 1
+    assert [(line.message, line.exc_info[0]) for line in caplog.records if line.levelname == "ERROR"] == [
+        ("this failed", ValueError)
+    ]
 
 
 # At the same time

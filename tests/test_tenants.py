@@ -263,6 +263,7 @@ def test_the_tombstone_of_a_token_without_a_secret_has_no_last_four(with_default
     assert event("apitoken.deleted").before == {
         "token_id": token.token_id,
         "name": "Default client",
+        "owner": "tenant",
         "last_four": "",
         "creator": None,
     }

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from apitokens import gathering, limiter, setup
 from apitokens.models import ApiToken, SigningKey, TokenType, UsageHour
-from tenants.models import ApiIdentifier, Environment, Membership, RolePermission, Tenant
+from tenants.models import ApiIdentifier, Environment, Membership, Permission, RolePermission, Tenant
 from tests.cast import basic, bearer, everything_stored, grant
 
 FORM = "application/x-www-form-urlencoded"
@@ -542,3 +542,15 @@ def test_an_address_below_that_is_none_is_said_as_json_too(machine, db):
     for path in ("/oauth2/token/", "/oauth2/authorize", "/oauth2/"):
         answer = machine.post(path, data=urlencode(GRANT), content_type=FORM)
         refused(answer, 404, "invalid_request", "There is no such thing here, or it is not yours.")
+
+
+def test_a_jwt_that_nobody_would_read_is_not_issued_and_fewer_scopes_are(acme, machine):
+    keys = [f"warehouse-of-{number}:{'x' * 100}" for number in range(80)]
+    Permission.objects.bulk_create(Permission(environment=acme.environment, key=key) for key in keys)
+    issued = acme.issue_for_environment(kind="client_credentials", roles=[], permissions=keys)
+    whole = grant(machine, issued)
+    assert (whole.status_code, whole.json()) == (
+        400,
+        {"error": "invalid_scope", "error_description": "The JWT would be too long: ask for fewer scopes."},
+    )
+    assert grant(machine, issued, scope=keys[0]).status_code == 200

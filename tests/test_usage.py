@@ -13,8 +13,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from apitokens import counting, gathering
+from apitokens import counting, gathering, principals, services
 from apitokens.models import UsageHour
+from apitokens.setup import hold
 from tenants.models import Tenant
 from tests.cast import bearer, grant
 
@@ -255,6 +256,30 @@ def test_the_tenants_page_adds_up_by_day_and_token(lived):
         ["A token that is not yours to see", "3", "0", "0", "0", "0"],
     ]
     assert f'href="{acme.url(lived.nightly.token.token_id)}/"' in page.content.decode()
+
+
+SEEN = {
+    # The owner of what is gone: who is told its name, of an admin, a member and the vendor's auditor.
+    "tenant": {"admin", "member", "auditor"},
+    "user": {"admin", "auditor"},
+    "environment": {"auditor"},
+}
+
+
+@pytest.mark.parametrize("owner", SEEN)
+def test_what_is_gone_is_named_to_those_who_could_have_seen_it(lived, office, owner):
+    acme = lived.acme
+    hold(acme.role("member"), ["usage:read"])
+    asked = {"name": "Departed"}
+    made = acme.issue_for_environment(**asked) if owner == "environment" else acme.issue("admin", owner=owner, **asked)
+    count(made.token, "granted", 500, tenant=acme.tenant)
+    services.delete(by=principals.system(acme.environment), token=made.token, at=NOW)
+    path = f"/t/{acme.tenant.slug}/usage/"
+    pages = {person: acme.browser(person).get(path) for person in ("admin", "member")}
+    pages["auditor"] = office.page("auditor", lived.production, "usage/")
+    names = {person: {row[0] for row in tables(page)["By token"] if row[1] == "500"} for person, page in pages.items()}
+    told, untold = {"Departed Deleted"}, {"A token that is not yours to see"}
+    assert names == {person: told if person in SEEN[owner] else untold for person in pages}
 
 
 def test_the_consoles_page_adds_up_by_tenant_too_and_narrows_to_one(lived, office):

@@ -304,13 +304,14 @@ def _erase_environment(environment_id: UUID) -> int:
     of_it, environment = {"environment": environment_id}, Environment.objects.filter(pk=environment_id)
     tenants_of_it = Tenant.objects.filter(**of_it)
     rows_of_it: tuple[QuerySet[Any], ...] = (
+        # Before the types, by which it is known until when a key is needed.
+        SigningKey.objects.filter(**of_it),
         TokenTypeRole.objects.filter(**of_it),
         TokenType.objects.filter(**of_it),
         RolePermission.objects.filter(**of_it),
         Role.objects.filter(**of_it),
         Permission.objects.filter(**of_it),
         ApiIdentifier.objects.filter(**of_it),
-        SigningKey.objects.filter(**of_it),
         StatusSlot.objects.filter(**of_it),
         StatusCounter.objects.filter(**of_it),
         RevokedJWT.objects.filter(**of_it),

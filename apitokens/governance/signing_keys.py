@@ -7,12 +7,13 @@ time (`move`). Nobody has to come in time for that: until they do, the active ke
 A private part is kept only while its key may sign.
 """
 
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q
 
 from apitokens import ceiling, jwts, keyring, keys
@@ -31,6 +32,7 @@ MOST_VERIFYING = 50
 # How much of a key id somebody types who means this key.
 TYPED = 8
 State = SigningKey.State
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,13 @@ def compromise(*, by: Principal, key: SigningKey, typed: str, at: datetime) -> S
 
 
 def move(*, at: datetime) -> int:
-    """Every step that is due by now, in one transaction an environment; how many were taken."""
+    """Every step that is due by now, in one transaction an environment; how many were taken.
+
+    An environment in which something is wrong keeps no other waiting. Raises what a database raises that is away.
+    """
     waiting = Q(state=State.PUBLISHED, active_from__lte=at) | Q(state=State.RETIRING)
     due = Environment.objects.filter(pk__in=SigningKey.objects.filter(waiting).values("environment"))
-    return sum(_move(environment, at) for environment in due.order_by("pk"))
+    return sum(_move_or_log(environment, at) for environment in due.order_by("pk"))
 
 
 def reencrypt() -> int:
@@ -139,6 +144,16 @@ def snapshot(key: SigningKey) -> dict[str, object]:
     moments = ("active_from", "retiring_from", "ended_at")
     described = {name: moment.isoformat() for name in moments if (moment := getattr(key, name))}
     return {"kid": key.kid, "algorithm": key.algorithm, "state": str(key.state), **described}
+
+
+def _move_or_log(environment: Environment, at: datetime) -> int:
+    try:
+        return _move(environment, at)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # the other environments' keys must move, whatever this was
+        logger.exception("the signing keys of environment %s were not moved", environment.pk)
+        return 0
 
 
 def _move(environment: Environment, at: datetime) -> int:

@@ -3,6 +3,7 @@
 import ipaddress
 from datetime import datetime
 
+from django.db.models import Q
 from django.http import HttpResponse
 from oauthlib.oauth2.rfc6749 import errors
 
@@ -46,11 +47,13 @@ def introspect(asked: Asked) -> HttpResponse:
     if "token" not in asked.parameters:
         raise errors.InvalidRequestError(description="Missing parameter: token.")
     ip = _client_ip(asked)
+    if caller.token.owner == Owner.USER:
+        return answer(INACTIVE)
     try:
-        live = authentication.presented(asked.parameters["token"], at=asked.at, ip=ip)
+        live = authentication.presented(asked.parameters["token"], at=asked.at, ip=ip, guard=_guard(asked, caller))
     except (InvalidCredential, Unusable):
         return answer(INACTIVE)
-    if not _sees(caller, live):
+    if caller.tenant is not None and caller.tenant != live.tenant:
         return answer(INACTIVE)
     gathering.used(
         live.token,
@@ -86,21 +89,30 @@ def _client_ip(asked: Asked) -> str | None:
     if (sent := asked.parameters.get("client_ip")) is None:
         return None
     try:
+        if "%" in sent:
+            raise ValueError("a zone, which means nothing to another machine")
         return str(ipaddress.ip_address(sent))
     except ValueError as error:
         raise errors.InvalidRequestError(description="The client_ip is not an IP address.") from error
 
 
-def _sees(caller: Authenticated, live: Authenticated) -> bool:
-    """The environment's own callers see all of it, or the tenant they act in; a tenant's its own; a person's none."""
-    if caller.token.owner == Owner.USER or caller.token.environment_id != live.token.environment_id:
-        return False
-    return caller.tenant is None or caller.tenant == live.tenant
+def _guard(asked: Asked, caller: Authenticated) -> authentication.Guard:
+    """The environment's own callers see all of it, or the tenant they act in; a tenant's its own; a person's none.
+
+    A JWT of the environment's is in the tenant that it is bound to.
+    """
+    tokens = Q(environment=caller.token.environment_id)
+    if caller.tenant is not None:
+        tokens &= Q(tenant=caller.tenant) | Q(owner=Owner.ENVIRONMENT)
+    return authentication.Guard(tokens, asked.ip)
 
 
 def _description(live: Authenticated) -> dict[str, object]:
-    """RFC 7662 section 2.2, of a JWT and of an opaque access token; what it may do is what it may do now (R5)."""
-    token, aud = live.token, live.audiences.default
+    """RFC 7662 section 2.2, of a JWT and of an opaque access token; what it may do is what it may do now (R5).
+
+    `aud` is all that it is good for: an opaque token has no `resource` by which it would have chosen.
+    """
+    token, aud = live.token, sorted(live.audiences.allowed)
     begins = {"iat": _seconds(token.created_at), "nbf": _seconds(token.not_before)}
     claims = begins if live.claims is None else live.claims
     ends = [moment for moment in (claims.get("exp"), _seconds(token.expires_at)) if moment is not None]

@@ -45,16 +45,19 @@ def _issue(asked: Asked, live: Authenticated, scopes: list[str]) -> dict[str, ob
     """RFC 6749 section 5.1, with the scope always said."""
     audiences, tenant = _audiences(asked, live), _bound_tenant(asked, live)
     now, generation = live.now.narrowed(scopes), policy.generation(live.token, tenant)
-    access, lifetime = jwts.issue(
-        live.token,
-        tenant=tenant,
-        now=now,
-        key=keyring.active_key(live.token.environment),
-        audience=audiences[0] if len(audiences) == 1 else audiences,
-        generation=generation,
-        status=status_list.place_of(live.token, tenant, generation=generation),
-        at=asked.at,
-    )
+    try:
+        access, lifetime = jwts.issue(
+            live.token,
+            tenant=tenant,
+            now=now,
+            key=keyring.active_key(live.token.environment),
+            audience=audiences[0] if len(audiences) == 1 else audiences,
+            generation=generation,
+            status=status_list.place_of(live.token, tenant, generation=generation),
+            at=asked.at,
+        )
+    except jwts.TooLong as error:
+        raise errors.InvalidScopeError(description="The JWT would be too long: ask for fewer scopes.") from error
     _note(asked, live, UsageHour.Outcome.GRANTED, tenant)
     return {
         "access_token": access,

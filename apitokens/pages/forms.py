@@ -224,16 +224,21 @@ class RestrictionFields(forms.Form):
         help_text=_("None ticked: for all of them, also those to come."),
     )
 
-    def offer_audiences(self, environment: Environment) -> None:
-        """Where there is but one API there is nothing to choose."""
+    def offer_audiences(self, environment: Environment, *, held: Sequence[str] = ()) -> None:
+        """Where there is but one API there is nothing to choose, unless a token is `held` to some.
+
+        Of those also what is gone: a browser sends what is ticked, and what isn't offered would read as unticked.
+        """
         identifiers = list(environment.api_identifiers.order_by("-is_default", "uri"))
-        if len(identifiers) < LEAST_TO_CHOOSE:
+        if len(identifiers) < LEAST_TO_CHOOSE and not held:
             del self.fields["audiences"]
             return
         words = {each.uri: str(_("What is asked for if nothing is said.")) for each in identifiers if each.is_default}
         words[environment.issuer] = str(_("The API of this portal itself, for tokens that manage tokens."))
         field: Any = self.fields["audiences"]
-        field.choices = [(uri, uri) for uri in [*(each.uri for each in identifiers), environment.issuer]]
+        known = [*(each.uri for each in identifiers), environment.issuer]
+        gone = [(uri, _("%(uri)s (no longer an API here)") % {"uri": uri}) for uri in held if uri not in known]
+        field.choices = [*((uri, uri) for uri in known), *gone]
         field.widget.explain = lambda uri: (words.get(uri, ""), "")
 
     @property
@@ -269,7 +274,7 @@ class TokenEditForm(TokenNaming, RestrictionFields):
         }
         super().__init__(sent, initial=initial)
         self.now = version
-        self.offer_audiences(token.environment)
+        self.offer_audiences(token.environment, held=token.audiences)
 
     def changes(self) -> dict[str, Any]:
         """As `services.edit` takes them: only what was touched, since to restrict anew is to grant."""

@@ -198,11 +198,12 @@ def _by_token(principal: PagePrincipal, place: Place, shares: Shares) -> Table:
 
 
 def _names_of_gone(principal: PagePrincipal, ids: Iterable[UUID]) -> dict[UUID | None, str]:
-    """What the record keeps of them; of the environment's own nothing for those of a tenant."""
+    """What the record keeps of those that the person could have seen."""
+    kept = {id_: (trace.before or {}, trace.tenant_id) for id_, trace in traces_of(ids).items()}
     return {
-        id_: str((trace.before or {}).get("name", ""))
-        for id_, trace in traces_of(ids).items()
-        if principal.tenant is None or trace.tenant_id == principal.tenant.id
+        id_: str(before.get("name", ""))
+        for id_, (before, tenant_id) in kept.items()
+        if access.sees_deleted(principal, owner=before.get("owner"), tenant_id=tenant_id)
     }
 
 

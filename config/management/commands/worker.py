@@ -34,6 +34,8 @@ class Command(BaseCommand):
                     logger.debug("%s: %s", name, work(at=timezone.now()))
                 except (OperationalError, InterfaceError) as error:
                     logger.warning("%s wait: the database does not answer (%s)", name, type(error).__name__)
+                except Exception:  # the other steps, and the next round, must come, whatever this was
+                    logger.exception("%s failed", name)
             if options["once"]:
                 return
             # As Django does between requests: a connection that broke meanwhile must not be used again.
