@@ -125,7 +125,7 @@ def test_the_first_grant_to_a_client_reads_little_and_writes_nothing(server, tok
 
 def written(answer: dict) -> set[str]:
     """The tables that its statements wrote."""
-    return set(re.findall(r'(?:INSERT INTO|UPDATE|DELETE FROM) "?(\w+)"? ', " ".join(answer["statements"])))
+    return set(re.findall(r'(?:INSERT INTO|UPDATE|DELETE FROM) "?(\w+)"? ', "; ".join(answer["statements"])))
 
 
 def only_counted(answer: dict) -> dict:
