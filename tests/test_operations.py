@@ -1,5 +1,6 @@
 """What an operator relies on: health, counters, headers, outages that say so, commands that keep their word."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,11 @@ def test_requirements_are_pinned_with_hashes_and_name_no_host(name):
     assert pins
     assert all("==" in line for line in pins)
     assert text.count("--hash=sha256:") >= len(pins)
+
+
+def test_the_npm_packages_of_interop_are_pinned_with_hashes_and_name_no_host():
+    text = Path(settings.BASE_DIR, "tests", "interop", "package-lock.json").read_text()
+    assert "://" not in text
+    packages = [of_it for path, of_it in json.loads(text)["packages"].items() if path]
+    assert packages
+    assert all(of_it["version"] and of_it["integrity"].startswith("sha512-") for of_it in packages)
