@@ -16,7 +16,7 @@ from apitokens import credentials
 from apitokens.authentication import Authenticated
 from apitokens.models import ApiToken, Owner
 from apitokens.principals import ConsolePrincipal, MemberPrincipal, Principal
-from apitokens.querysets import ApiTokenQuerySet
+from apitokens.querysets import WITH_EVERYTHING, ApiTokenQuerySet
 from audit.actors import Actor
 from audit.models import ActorKind
 from audit.services import record
@@ -314,9 +314,9 @@ def open_token(principal: Principal, token_id: str) -> ApiToken:
 
 
 def with_everything(token: ApiToken) -> ApiToken:
-    """The row again, as it is now, with its standing and its secrets: what representations read."""
-    rows: ApiTokenQuerySet = ApiToken.objects.with_standing().with_suspicions().with_last_four().with_versions()
-    fresh: ApiToken = rows.get(pk=token.pk)
+    """The row again, as it is now, with its standing and its secrets: what representations read; raises Http404."""
+    if (fresh := WITH_EVERYTHING.first(pk=token.pk)) is None:
+        raise Http404
     return fresh
 
 

@@ -17,6 +17,7 @@ from apitokens import policy
 from apitokens.models import ApiToken, Kind, Owner, TokenType
 from apitokens.orders import Expiry, Grant, InvalidField, Order, all_lie_within, clean_networks, in_days
 from apitokens.principals import Principal
+from apitokens.querysets import WITH_STANDING
 from audit.services import Refusal
 from tenants.models import Environment, Membership, Permission, Role, Tenant, VendorMembership
 from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole, check_permissions, check_roles
@@ -197,7 +198,7 @@ def grantor_of(
     lock_shared(Membership.objects.filter(api_tokens=by.token))
     lock_shared(ApiToken.objects.filter(pk=by.token.pk))
     lock_shared(Role.objects.filter(token_roles__token=by.token))
-    row = ApiToken.objects.with_standing().filter(pk=by.token.pk).first()
+    row = WITH_STANDING.first(pk=by.token.pk)
     if row is None:
         return by, POWERLESS
     by = replace(by, token=row)
@@ -322,7 +323,7 @@ def check_covers(grantor: Grantor, token: ApiToken) -> None:
     """R3 on everything that an existing token may do, with its roles as they are once they are locked."""
     check_enabled(token.token_type)
     lock_shared(Role.objects.filter(Q(token_roles__token=token) | Q(membership_roles__membership=token.membership_id)))
-    standing = policy.Standing.of(ApiToken.objects.with_standing().get(pk=token.pk))
+    standing = policy.Standing.of(WITH_STANDING.get(pk=token.pk))
     if standing.granted_through == "roles":
         roles = list(token.roles.all())
         _check_carried(token.token_type, roles, held_roles(roles))

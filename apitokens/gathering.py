@@ -159,12 +159,6 @@ def start() -> None:
     _here.is_writer = True
 
 
-def start_afresh() -> None:
-    """Forget what was gathered."""
-    with _here.lock:
-        _here.gathered = Gathered()
-
-
 def flush(*, at: datetime) -> None:
     """Write what was gathered; what can't be written now, because it is held or the database is away, is kept.
 
@@ -363,11 +357,11 @@ def _tell(presented: Mapping[Presented, Use], at: datetime) -> None:
         for token_id, verb, last in told.values_list("target_id", "verb").annotate(last=Max("at")).order_by()
     }
     versions = {use.secret_id for use in presented.values() if use.secret_id}
-    last_four = dict(Secret.objects.filter(pk__in=versions).values_list("pk", "last_four"))
+    secrets_by_id = Secret.objects.in_bulk(versions)
     tokens = ApiToken.objects.in_bulk(ids)
     for (token_id, outcome), use in presented.items():
         (verb, every), token = TOLD[outcome], tokens[token_id]
-        last = told_at.get((token_id, verb))
+        last, secret = told_at.get((token_id, verb)), secrets_by_id.get(use.secret_id)
         if last is not None and at - last < every:
             continue
         record(
@@ -377,7 +371,7 @@ def _tell(presented: Mapping[Presented, Use], at: datetime) -> None:
             target_id=token.id,
             environment_id=token.environment_id,
             tenant_id=token.tenant_id,
-            after={"last_four": last_four.get(use.secret_id, "")} if use.secret_id else None,
+            after=secret.known_as if secret else None,
             refused_because=outcome,
         )
 

@@ -343,6 +343,11 @@ class Secret(models.Model):
     def __str__(self) -> str:
         return f"secret {self.id} of token {self.token_id}"
 
+    @property
+    def known_as(self) -> dict[str, str]:
+        """What names it in public: a secret's last four characters, or a public key's thumbprint (RFC 7638)."""
+        return {"kid": self.public_key["kid"]} if self.public_key else {"last_four": self.last_four}
+
 
 class IssueNonce(models.Model):
     """That a form or an `Idempotency-Key` has been used, and for which token: the second one makes nothing (R1)."""

@@ -220,7 +220,7 @@ def state(token: ApiToken, now: Effective, *, at: datetime) -> State:
         return State.NOT_YET
     if token.expires_at and token.expires_at <= at:
         return State.EXPIRED
-    if not audiences_of(token).allowed:
+    if not audiences_now(token).allowed:
         return State.NO_AUDIENCE
     if not now.permissions:
         return State.POWERLESS
@@ -244,7 +244,7 @@ class Audiences:
         return Audiences(default=tuple(sorted(allowed)), allowed=allowed, own=self.own & allowed)
 
 
-def audiences_of(token: ApiToken) -> Audiences:
+def audiences_now(token: ApiToken) -> Audiences:
     """From the annotations of `with_standing`: what it is held to, if anything, as far as that exists still (R4)."""
     issuer = token.environment.issuer
     own = {uri for uri, is_default in token.audience_rows if is_default}

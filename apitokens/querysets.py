@@ -22,12 +22,14 @@ from django.db.models import (
     QuerySet,
     Subquery,
     TextField,
+    UUIDField,
     Value,
 )
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Cast, Coalesce, Concat
 from django.db.models.lookups import Exact, GreaterThan
 
+from apitokens.prepared import Given, Prepared
 from tenants.models import (
     ApiIdentifier,
     Environment,
@@ -40,7 +42,7 @@ from tenants.models import (
 )
 
 if TYPE_CHECKING:
-    from apitokens.models import ApiToken  # noqa: F401 -- named in a string below
+    from apitokens.models import ApiToken
 
 
 class JSONRows(Subquery):
@@ -217,7 +219,7 @@ def suspicions() -> dict[str, Any]:
     }
 
 
-def _is_live(at: datetime) -> Q:
+def _is_live(at: datetime | Given) -> Q:
     """Whether a version of a secret works at that moment."""
     return Q(slot__isnull=False) & (Q(expires_at__isnull=True) | Q(expires_at__gt=at))
 
@@ -235,7 +237,7 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
         """Each token with all that decides what it may do now; `policy.Standing.of` reads it."""
         return self.select_related(*ABOVE).annotate(**standing())
 
-    def with_secrets(self, *, at: datetime) -> Self:
+    def with_secrets(self, *, at: datetime | Given) -> Self:
         """Each with `secret_rows`: [id, whether it works at that moment, digest in hex, pepper id] of every version.
 
         Those that were replaced too, so that one that is presented again is known for what it is (R7).
@@ -252,7 +254,7 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
             )
         )
 
-    def with_public_keys(self, *, at: datetime) -> Self:
+    def with_public_keys(self, *, at: datetime | Given) -> Self:
         """Each with `key_rows`: [id, whether it works at that moment, public key as JSON text] of every version."""
         secrets = apps.get_model("apitokens", "Secret").objects
         return self.annotate(
@@ -290,7 +292,7 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
 
     @staticmethod
     def _has_audience() -> Q:
-        """One of the API identifiers it is held to is left. The same on values: `policy.audiences_of`."""
+        """One of the API identifiers it is held to is left. The same on values: `policy.audiences_now`."""
         issuer = Concat(Value(Environment(slug="").issuer), F("environment__slug"), output_field=CharField())
         identifiers = ApiIdentifier.objects.filter(
             JSONArrayContains(OuterRef("audiences"), F("uri"), output_field=BooleanField()),
@@ -387,3 +389,16 @@ class ApiTokenQuerySet(QuerySet["ApiToken"]):
             | Q(is_covered_vendor, Q(granted_through="roles"), Exists(through_roles))
             | Q(is_covered_vendor, Q(granted_through="owner"), Exists(for_personal))
         )
+
+
+def _by_id() -> ApiTokenQuerySet:
+    found: ApiTokenQuerySet = apps.get_model("apitokens", "ApiToken").objects.filter(pk=Given("pk", UUIDField()))
+    return found
+
+
+# One row as it is now, by `pk`.
+WITH_STANDING: Prepared[ApiToken] = Prepared(lambda: _by_id().with_standing())
+# The same with all that pages and answers tell of it.
+WITH_EVERYTHING: Prepared[ApiToken] = Prepared(
+    lambda: _by_id().with_standing().with_suspicions().with_last_four().with_versions()
+)

@@ -122,7 +122,7 @@ def complete(*, by: Principal, token: ApiToken, at: datetime, even_if_used: bool
         if not _rotates_itself(by, token, grantor):
             check_holds(grantor, services.needs(by, token, "delete"))
         found, before = _locked_rotation(token, at)
-        if not even_if_used and found.old.last_used_at and found.old.last_used_at > at - STILL_USED:
+        if not even_if_used and is_still_used(found.old, at):
             raise StillUsed(found.old)
         versions.retire([found.old], at)
         versions.forget_oldest(token)
@@ -142,6 +142,11 @@ def cancel(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
         Secret.objects.filter(pk=found.old.pk).update(expires_at=None)
         _record_end(by, "apitoken.rotation_cancelled", token, at, before)
     return token
+
+
+def is_still_used(secret: Secret, at: datetime) -> bool:
+    """Whether somebody used it so lately that its end would stop them."""
+    return secret.last_used_at is not None and secret.last_used_at > at - STILL_USED
 
 
 def _rotates_itself(by: Principal, token: ApiToken, grantor: Grantor) -> bool:

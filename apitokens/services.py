@@ -3,7 +3,7 @@
 Whether somebody may is decided inside it, under locks: `ceiling` (R3).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from django.db.models import F, Q
 
 from apitokens import ceiling, credentials, policy, versions
 from apitokens.ceiling import Decided
-from apitokens.changing import changing, check_version, record_change
+from apitokens.changing import changing, check_version, record_change, version_of
 from apitokens.models import ApiToken, ApiTokenRole, IssueNonce, Owner, RevokedJWT, TokenType
 from apitokens.orders import (
     UNSET,
@@ -31,6 +31,7 @@ from apitokens.orders import (
     name_key,
 )
 from apitokens.principals import Principal
+from apitokens.querysets import WITH_STANDING
 from audit.services import Detail, Refusal
 from tenants.models import Environment, Role, Tenant
 from tenants.policy import UNLIMITED, Grantor, check_holds
@@ -192,7 +193,7 @@ def edit(
     ip_allowlist: tuple[str, ...] | None = None,
     audiences: tuple[str, ...] | None = None,
     not_before: datetime | Unset | None = UNSET,
-    expected: str | None = None,
+    expected: str | Sequence[str] | None = None,
 ) -> ApiToken:
     """Change what is given and leave the rest. Widening or extending is granting and passes the same ceiling (R3).
 
@@ -421,7 +422,7 @@ def locked(
     by, grantor = ceiling.grantor_of(by, at=at, tenant=token.tenant, even_if_deleted=even_if_deleted)
     lock_shared(TokenType.objects.filter(pk=token.token_type_id))
     lock(token)
-    now = ApiToken.objects.with_standing().filter(pk=token.pk).first()
+    now = WITH_STANDING.first(pk=token.pk)
     if now is None:
         raise Gone
     return by, now, grantor
@@ -548,6 +549,11 @@ def _asked(order: Order) -> Detail:
     }
 
 
+def version(token: ApiToken) -> str:
+    """What stands for the token as it can be edited, now and no more once it was."""
+    return version_of(snapshot(token))
+
+
 def snapshot(token: ApiToken, decided: Decided | None = None) -> dict[str, object]:
     roles = decided.roles if decided else token.roles.all()
     return {
@@ -572,6 +578,6 @@ def tombstone(token: ApiToken) -> dict[str, object]:
         "token_id": token.token_id,
         "name": token.name,
         "owner": token.owner,
-        "last_four": live.last_four if live else "",
+        **(live.known_as if live else {"last_four": ""}),
         "creator": str(token.creator_id) if token.creator_id else None,
     }

@@ -110,7 +110,7 @@ def create_environment(
         created_at=at,
     )
     ApiIdentifier.objects.create(environment=environment, uri=audience, is_default=True)
-    Permission.objects.bulk_create(
+    permissions = Permission.objects.bulk_create(
         Permission(
             environment=environment,
             key=key,
@@ -121,9 +121,15 @@ def create_environment(
         )
         for key, description in BUILT_IN.items()
     )
-    for key, role_name, level, permissions in ROLES:
-        role = Role.objects.create(environment=environment, key=key, name=role_name, level=level)
-        hold(role, permissions)
+    roles = Role.objects.bulk_create(
+        Role(environment=environment, key=key, name=role_name, level=level) for key, role_name, level, _ in ROLES
+    )
+    RolePermission.objects.bulk_create(
+        RolePermission(role=role, permission=permission, environment=environment)
+        for role, (*_, held) in zip(roles, ROLES, strict=True)
+        for permission in permissions
+        if permission.key in held
+    )
     TokenType.objects.bulk_create(
         TokenType(environment=environment, owner=owner, kind=kind, **born_with(owner))
         for owner in Owner

@@ -111,5 +111,5 @@ def add(token: ApiToken, by: Principal, at: datetime, *, public_key: dict[str, s
 
 
 def described(secrets: Iterable[Secret]) -> list[str]:
-    """Each by what names it in public: the last four characters, or the key's thumbprint."""
-    return [row.last_four or str((row.public_key or {}).get("kid", "")) for row in secrets]
+    """Each by what it is known as."""
+    return [name for row in secrets for name in row.known_as.values()]

@@ -14,12 +14,12 @@ from apitokens.api.authentication import BadCredential, Caller, TooManyRefusals
 from apitokens.governance import (
     copying,
     environments,
+    in_use,
     invitations,
     members,
     offers,
     permissions,
     signing_keys,
-    usage,
     vendor_members,
 )
 from apitokens.orders import InvalidField
@@ -73,8 +73,8 @@ STATUS: dict[type[Refusal], int] = {
     signing_keys.SuccessorWaits: 409,
     signing_keys.TooManyKeys: 409,
     WidensOwnRole: 403,
-    usage.InUse: 409,
-    usage.TooMany: 409,
+    in_use.InUse: 409,
+    in_use.TooMany: 409,
     permissions.BuiltIn: 409,
     InvalidField: 400,
 }
@@ -133,7 +133,7 @@ def _of_refusal(refusal: Refusal) -> Response:
         members["permission"] = refusal.permission
     if isinstance(refusal, RoleAboveCeiling | policy.RoleNotCarried | WidensOwnRole):
         members["role"] = refusal.role
-    if isinstance(refusal, usage.InUse):
+    if isinstance(refusal, in_use.InUse):
         members["usage"] = refusal.usage
     if isinstance(refusal, rotation.StillUsed):
         members |= {"last_used_at": refusal.last_used_at, "last_used_ip": refusal.last_used_ip}

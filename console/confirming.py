@@ -13,9 +13,10 @@ from django.utils.translation import gettext as _
 from apitokens import access
 from apitokens.orders import InvalidField
 from apitokens.pages.places import PageRequest
+from apitokens.pages.refusable import RefusableForm
 from apitokens.pages.rows import TokenRow
 from apitokens.principals import ConsolePrincipal
-from console.forms import RefusableForm, TypedName
+from console.forms import TypedName
 
 UNPROCESSABLE = 422
 

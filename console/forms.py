@@ -5,12 +5,11 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from apitokens.changing import Stale
 from apitokens.governance.environments import IDENTIFIERS_MAX, URI_MAX
 from apitokens.governance.tenants import EXTERNAL_ID_MAX
 from apitokens.orders import NAME_MAX
 from apitokens.pages.choices import OfferedChoice
-from audit.services import Refusal
+from apitokens.pages.refusable import RefusableForm, VersionedForm
 from tenants.models import Environment, Role
 
 SLUG_MAX = 63
@@ -19,29 +18,6 @@ ALGORITHMS = [
     (Environment.Algorithm.RS256, _("RS256: for verifiers that know nothing else")),
     (Environment.Algorithm.EDDSA, _("EdDSA (Ed25519): if all your verifiers know it")),
 ]
-
-
-class RefusableForm(forms.Form):
-    """Takes the service's answer at the field it is about."""
-
-    def add_refusal(self, refusal: Refusal) -> None:
-        self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
-
-
-class VersionedForm(RefusableForm):
-    """Knows which version of the thing was looked at. `version` is that of the thing as it is now."""
-
-    version = forms.CharField(widget=forms.HiddenInput, required=False, max_length=64)
-
-    def __init__(self, *args, version, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.fields["version"].initial = self.now = version
-
-    def add_refusal(self, refusal: Refusal) -> None:
-        """Who is told that somebody else changed it keeps what they typed, and may send it again knowing that."""
-        super().add_refusal(refusal)
-        if isinstance(refusal, Stale):
-            self.data = {name: self.data.get(name) for name in self.data} | {"version": self.now}
 
 
 class TypedName(RefusableForm):

@@ -35,12 +35,12 @@ TOKENS_SHOWN = 50
 POINTS_OF_LEAVING = (
     gettext_lazy("No console opens for you any more, and your own tokens stop at once."),
     gettext_lazy("Your own tokens are deleted after seven days unless you come back before."),
-    gettext_lazy("Tokens of environments go on working: somebody should renew the secrets of those that you know."),
+    gettext_lazy("Tokens of environments go on working: somebody should rotate those whose secrets you know."),
 )
 POINTS_OF_REMOVING = (
     gettext_lazy("No console opens for them any more, and their own tokens stop at once."),
     gettext_lazy("Their own tokens are deleted after seven days unless they come back before."),
-    gettext_lazy("Tokens of environments go on working: renew the secrets of those that they know."),
+    gettext_lazy("Tokens of environments go on working: rotate those whose secrets they know."),
 )
 
 

@@ -16,16 +16,16 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from apitokens import access
 from apitokens.governance import permissions as governance
+from apitokens.governance.in_use import in_words
 from apitokens.governance.permissions import DESCRIPTION_MAX, MOST_PERMISSIONS, OWNER_FLAGS, PermissionChange
-from apitokens.governance.usage import in_words
 from apitokens.orders import InvalidField
 from apitokens.pages import roles as pages
 from apitokens.pages.places import PageRequest
+from apitokens.pages.refusable import VersionedForm
 from apitokens.pages.role_forms import DeletionForm
 from apitokens.principals import ConsolePrincipal
 from audit.services import Refusal
 from console.doors import console_page
-from console.forms import VersionedForm
 from tenants.models import Permission
 from tenants.policy import PermissionMissing
 

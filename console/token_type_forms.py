@@ -11,7 +11,7 @@ from apitokens.governance.token_types import EXISTING, TypeChange, snapshot
 from apitokens.models import DAY, HOUR, Kind, TokenType
 from apitokens.pages.choices import ExplainedRadios, OfferedChoice, OfferedChoices
 from apitokens.pages.forms import in_short
-from console.forms import VersionedForm
+from apitokens.pages.refusable import VersionedForm
 from tenants.queries import available_roles, held_roles
 
 MINUTE = 60

@@ -10,19 +10,21 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from html import unescape
+from uuid import uuid4
 
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import User
 from apitokens import principals, services
 from apitokens.models import ApiToken, Owner
 from apitokens.orders import Expiry, Grant, Order
-from apitokens.setup import give_role, hold
+from apitokens.setup import give_role
 from audit.actors import Actor
 from audit.models import ActorKind
 from config.demo import PERMISSIONS
-from tenants.models import Environment, Membership, Permission, Role, Tenant, Vendor, VendorMembership
+from tenants.models import Environment, Membership, Permission, Role, RolePermission, Tenant, Vendor, VendorMembership
 from tenants.queries import grantor_of_membership
 from tests.factories import EnvironmentFactory, MembershipFactory, TenantFactory, VendorMembershipFactory
 
@@ -42,10 +44,8 @@ class House:
         return Role.objects.get(environment=self.environment, tenant=None, key=key)
 
     def browser(self, role: str) -> Client:
-        """A browser in which that person is signed in; it enforces CSRF, as real ones are made to."""
-        client = Client(enforce_csrf_checks=True)
-        client.force_login(self.people[role].user)
-        return client
+        """A browser in which that person is signed in."""
+        return signed_in(self.people[role].user)
 
     def url(self, path: str = "") -> str:
         return f"/t/{self.tenant.slug}/tokens/{path}"
@@ -63,16 +63,7 @@ class House:
 
     def api(self, role: str, method: str, path: str, body: object = None, **headers: str):
         """A call to the API with that person's portal session."""
-        browser = self.browser(role)
-        self.form(browser)
-        csrf = browser.cookies["csrftoken"].value
-        return browser.generic(
-            method,
-            f"/api/v1/{path}",
-            data=_json(body),
-            content_type="application/json",
-            headers={"X-CSRFToken": csrf, **headers},
-        )
+        return _call_api(self.browser(role), method, path, body, headers)
 
     def issue(self, role: str, **asked: object) -> services.Issued:
         """A token made by that person through the service, for tests about what comes after."""
@@ -101,9 +92,7 @@ class Office:
     people: dict[str, VendorMembership]
 
     def browser(self, role: str) -> Client:
-        client = Client(enforce_csrf_checks=True)
-        client.force_login(self.people[role].user)
-        return client
+        return signed_in(self.people[role].user)
 
     def url(self, environment: Environment, path: str = "") -> str:
         return f"/console/{environment.slug}/{path}"
@@ -135,17 +124,17 @@ class Office:
         **headers: str,
     ):
         """A call to the API with that person's portal session; `environment` becomes `?environment=`."""
-        browser = self.browser(role)
-        browser.get("/accounts/password/change/")
         if environment is not None:
             path += f"{'&' if '?' in path else '?'}environment={environment.slug}"
-        return browser.generic(
-            method,
-            f"/api/v1/{path}",
-            data=_json(body),
-            content_type="application/json",
-            headers={"X-CSRFToken": browser.cookies["csrftoken"].value, **headers},
-        )
+        return _call_api(self.browser(role), method, path, body, headers)
+
+
+def signed_in(user: User) -> Client:
+    """A browser that was at some page before, and has its CSRF cookie; it enforces CSRF, as real ones are made to."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(user)
+    client.cookies["csrftoken"] = uuid4().hex
+    return client
 
 
 def shown(response) -> dict[str, str]:
@@ -173,9 +162,13 @@ def grant(client: Client, issued: services.Issued, **asked: str):
 
 def make_environment(**fields: object) -> Environment:
     environment = EnvironmentFactory(**fields)
-    Permission.objects.bulk_create(Permission(environment=environment, key=key) for key in PERMISSIONS)
-    for role in environment.roles.all():
-        hold(role, [key for key, (_, roles) in PERMISSIONS.items() if role.key in roles])
+    permissions = Permission.objects.bulk_create(Permission(environment=environment, key=key) for key in PERMISSIONS)
+    RolePermission.objects.bulk_create(
+        RolePermission(role=role, permission=permission, environment=environment)
+        for role in environment.roles.all()
+        for permission in permissions
+        if role.key in PERMISSIONS[permission.key][1]
+    )
     return environment
 
 
@@ -184,10 +177,10 @@ def make_house(environment: Environment, name: str) -> House:
 
 
 def make_people(tenant: Tenant) -> House:
-    people = {}
+    people, roles = {}, {role.key: role for role in tenant.environment.roles.all()}
     for key in ROLES:
         people[key] = MembershipFactory(tenant=tenant)
-        give_role(people[key], Role.objects.get(environment=tenant.environment, tenant=None, key=key))
+        give_role(people[key], roles[key])
     return House(environment=tenant.environment, tenant=tenant, people=people)
 
 
@@ -221,8 +214,14 @@ def key_state(state: str) -> dict[str, object]:
     }
 
 
-def _json(body: object) -> str:
-    return "" if body is None else json.dumps(body)
+def _call_api(browser: Client, method: str, path: str, body: object, headers: dict[str, str]):
+    return browser.generic(
+        method,
+        f"/api/v1/{path}",
+        data="" if body is None else json.dumps(body),
+        content_type="application/json",
+        headers={"X-CSRFToken": browser.cookies["csrftoken"].value, **headers},
+    )
 
 
 def _actor(membership: Membership) -> Actor:

@@ -124,6 +124,16 @@ def test_what_is_given_changes_and_the_rest_stays(frozen, acme):
     assert last.actor_id == acme.people["admin"].user_id
 
 
+def test_what_somebody_else_has_changed_meanwhile_is_not_changed_by_an_old_picture_of_it(acme):
+    path = f"tokens/{acme.issue('admin').token.token_id}"
+    seen = acme.api("admin", "GET", path)["ETag"]
+    first = acme.api("owner", "PATCH", path, {"name": "Theirs"}, **{"If-Match": seen})
+    stale = acme.api("admin", "PATCH", path, {"name": "Mine"}, **{"If-Match": seen})
+    assert (first.status_code, stale.status_code, stale.json()["code"]) == (200, 412, "stale")
+    assert acme.api("admin", "GET", path).json()["name"] == "Theirs"
+    assert acme.api("admin", "PATCH", path, {"name": "Mine"}, **{"If-Match": first["ETag"]}).status_code == 200
+
+
 def test_disabled_it_stops_enabled_it_works_deleted_it_is_gone(frozen, acme, machine):
     issued = acme.issue("admin")
     path, headers = f"tokens/{issued.token.token_id}", bearer(issued.plaintext)

@@ -512,7 +512,8 @@ def test_a_key_that_was_replaced_is_told_when_it_is_used_again(machine, client):
     rotate(client, overlap=0)
     refused(ask(machine, form(assertion(client, header={"kid": old}))), 400, "invalid_client", WRONG)
     gathering.flush(at=timezone.now())
-    assert AuditEvent.objects.filter(verb="apitoken.retired_secret_used", target_id=client.token.id).count() == 1
+    event = AuditEvent.objects.get(verb="apitoken.retired_secret_used", target_id=client.token.id)
+    assert event.after == {"kid": old}
 
 
 def test_uses_are_counted_by_outcome_and_by_key(machine, client):

@@ -594,7 +594,6 @@ def test_it_asks_the_database_a_few_times_and_writes_nothing(
 
 def test_an_active_answer_is_a_use_of_the_token_and_asking_one_of_the_callers(acme, machine, guard):
     issued = acme.issue("admin")
-    gathering.start_afresh()
     guard.ask(issued.plaintext, client_ip="192.0.2.7")
     guard.ask("nonsense")
     gathering.flush(at=timezone.now())

@@ -16,7 +16,7 @@ from apitokens.governance import erasure
 from apitokens.metrics import FLUSH_FAILURES
 from apitokens.models import ApiToken, Secret, UsageHour
 from audit.models import AuditEvent
-from tenants.models import Environment
+from tenants.models import ApiIdentifier, Environment, RolePermission
 from tests.backend import Backend
 from tests.cast import bearer, grant
 from tests.factories import EnvironmentFactory
@@ -102,6 +102,12 @@ def unusable(acme, program, issued):
     return call(program, issued.plaintext)
 
 
+def for_another_api(acme, program, issued):
+    ApiIdentifier.objects.create(environment=acme.environment, uri="https://files.example")
+    ApiToken.objects.update(audiences=["https://files.example"])
+    return call(program, issued.plaintext)
+
+
 def wrong(acme, program, issued):
     return call(program, guessed(issued))
 
@@ -136,6 +142,7 @@ def beyond(acme, program, issued):
         pytest.param(lambda acme, program, issued: call(program, issued.plaintext), 200, "accepted", True, id="right"),
         pytest.param(beyond, 400, "rejected", True, id="asks-for-too-much"),
         pytest.param(unusable, 401, "unusable", False, id="disabled"),
+        pytest.param(for_another_api, 401, "unusable", False, id="for-another-api"),
         pytest.param(wrong, 401, "wrong_secret", False, id="wrong"),
         pytest.param(retired, 401, "retired_secret", False, id="retired"),
         pytest.param(overdue, 401, "retired_secret", False, id="past-its-deadline"),
@@ -151,6 +158,16 @@ def test_each_outcome_is_counted_by_the_hour(acme, program, act, status, outcome
     assert (row.environment_id, row.scope_id) == (acme.environment.id, acme.tenant.id)
     used = ApiToken.objects.get(pk=row.token_id)
     assert (used.last_used_at is not None) == is_use
+
+
+def test_a_jwt_of_whose_scope_nothing_is_left_is_counted_as_unusable(acme, program):
+    client = acme.issue("admin", kind="client_credentials", roles=["member"])
+    jwt = grant(program, client, scope="reports:write").json()["access_token"]
+    assert call(program, jwt).status_code == 200
+    RolePermission.objects.filter(role=acme.role("member"), permission__key="reports:write").delete()
+    assert call(program, jwt).status_code == 401
+    gathering.flush(at=NOW)
+    assert counts() == {"granted": 1, "accepted": 1, "unusable": 1}
 
 
 def test_what_the_vendors_token_does_is_counted_where_it_does_it(world, program):

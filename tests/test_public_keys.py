@@ -177,6 +177,14 @@ def test_a_key_is_rotated_like_a_secret_and_into_one_and_back(acme, machine, key
     assert event.after["secrets"] == [back["secrets"][0]["kid"]]
 
 
+def test_a_deleted_token_is_remembered_by_the_thumbprint_of_its_key(acme, keyed):
+    kid = Secret.objects.get().public_key["kid"]
+    assert acme.api("admin", "DELETE", f"tokens/{keyed}").status_code == 204
+    before = AuditEvent.objects.get(verb="apitoken.deleted").before
+    assert (before["kid"], "last_four" in before) == (kid, False)
+    assert f"{NEW['name']} {kid[:8]}…" in acme.browser("admin").get(f"/t/{acme.tenant.slug}/audit/").content.decode()
+
+
 @pytest.mark.parametrize("retired", [False, True])
 def test_one_key_is_not_registered_twice_on_one_token(acme, keyed, retired):
     path = f"tokens/{keyed}/rotate"

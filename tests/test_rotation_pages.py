@@ -130,7 +130,7 @@ def offered(page):
         pytest.param(
             7 * DAY, None, {"0", "3600", "86400", "604800"}, "86400", "24 hours (recommended)", id="up-to-a-preset",
         ),
-        pytest.param(7200, None, {"0", "3600", "longest"}, "3600", "The vendor allows at most 2 hours.", id="limit"),
+        pytest.param(7200, None, {"0", "3600", "longest"}, "longest", "The vendor allows at most 2 hours.", id="limit"),
         pytest.param(0, None, {"0"}, "0", "The vendor allows at most 0 seconds.", id="none"),
         pytest.param(
             30 * DAY, 2 * DAY, {"0", "3600", "86400", "longest"}, "86400",

@@ -23,6 +23,9 @@ Row = TypeVar("Row")
 
 ENVIRONMENT = OpenApiParameter("environment", description="Slug. People of the vendor name it; tokens imply it.")
 TENANT = OpenApiParameter("tenant", description="Id or external id. Sessions and environment-owned tokens name it.")
+TENANT_TO_READ = OpenApiParameter(
+    "tenant", description="Id or external id. Members name theirs; the vendor's may, also one that is suspended."
+)
 OWNER = OpenApiParameter("owner", enum=Owner.values, description="Only tokens of this owner.")
 USABLE = OpenApiParameter("usable", enum=["true"], description="Only tokens that work at this moment.")
 NONCE = OpenApiParameter("Idempotency-Key", location="header", description="Used again, it makes nothing.")

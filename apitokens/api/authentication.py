@@ -13,7 +13,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 
-from apitokens import authentication, basic, credentials, gathering, jwts, limiter
+from apitokens import authentication, basic, credentials, jwts, limiter
 from apitokens.access import client_ip
 from apitokens.authentication import Authenticated, InvalidCredential, Unusable
 from apitokens.metrics import AUTHENTICATIONS
@@ -96,28 +96,21 @@ class ApiAuthentication(BaseAuthentication):
         return Caller(user=user), None
 
     def _bearer(self, request: Request, value: str) -> Authenticated:
-        if jwts.looks_like_jwt(value):
-            return _checked(request, "jwt", lambda at, ip: authentication.access_jwt(value, at=at, ip=ip))
-        parsed = credentials.parse(value)
-        if parsed is not None and parsed.marker == credentials.CLIENT_SECRET:
-            raise _refused(request, BadCredential(CLIENT_SECRET))
-        token_id = parsed.token_id if parsed else None
-        return _checked(
-            request, "opaque", lambda at, ip: authentication.access_token(value, at=at, ip=ip), named=token_id
-        )
+        kind = "jwt" if jwts.looks_like_jwt(value) else "opaque"
+        return _checked(request, kind, lambda at, ip: authentication.bearer(value, at=at, ip=ip))
 
     def _basic(self, request: Request, value: str) -> Authenticated:
         try:
             client_id, secret = basic.decode(value)
         except basic.Unreadable as error:
-            raise _refused(request, BadCredential(str(error), scheme="Basic")) from error
-        live = _checked(
-            request,
-            "basic",
-            lambda at, ip: authentication.client(client_id, secret, at=at, ip=ip),
-            named=client_id,
-            scheme="Basic",
-        )
+            _check_not_too_many(request, None)
+            raise BadCredential(str(error), scheme="Basic") from error
+
+        def check(at: datetime, ip: str | None) -> Authenticated:
+            live = authentication.client(client_id, secret, at=at, ip=ip)
+            return authentication.for_our_api(live, at=at, ip=ip)
+
+        live = _checked(request, "basic", check, scheme="Basic")
         if not live.token.token_type.accepts_basic:
             _note(request, live, UsageHour.Outcome.REJECTED)
             raise BadCredential(
@@ -126,20 +119,20 @@ class ApiAuthentication(BaseAuthentication):
         return live
 
 
-def _checked(
-    request: Request, kind: str, check: Check, *, named: str | None = None, scheme: str = "Bearer"
-) -> Authenticated:
-    """`named` is whose credential it says it is. Only who is refused as a stranger meets the limiter.
+def _checked(request: Request, kind: str, check: Check, *, scheme: str = "Bearer") -> Authenticated:
+    """Only who is refused as a stranger meets the limiter.
 
     A JWT never does: nobody guesses a signature, and who is to get a new one must be told so by a 401.
     """
     outcome = "accepted"
     try:
-        return authentication.for_our_api(check(timezone.now(), client_ip(request._request)))
+        return check(timezone.now(), client_ip(request._request))
     except InvalidCredential as error:
         outcome = "unknown"
-        unknown = BadCredential(UNKNOWN, scheme=scheme)
-        raise (unknown if kind == "jwt" else _refused(request, unknown, named)) from error
+        if error.may_be_guess:
+            _check_not_too_many(request, error.named)
+        is_secret = isinstance(error, authentication.SecretAsBearer)
+        raise BadCredential(CLIENT_SECRET if is_secret else UNKNOWN, scheme=scheme) from error
     except Unusable as error:
         outcome = "unusable"
         raise BadCredential(f"The token is right but does not work. {error}", scheme=scheme) from error
@@ -147,15 +140,15 @@ def _checked(
         AUTHENTICATIONS.labels(kind=kind, outcome=outcome).inc()
 
 
-def _refused(request: Request, error: BadCredential, named: str | None = None) -> APIException:
-    """The refusal, or that there were too many."""
+def _check_not_too_many(request: Request, named: str | None) -> None:
+    """Counts one refused credential, of whom it named; raises TooManyRefusals in the place of its refusal."""
     seconds = limiter.refused(client_id=named, ip=client_ip(request._request), at=timezone.now())
-    return error if seconds is None else TooManyRefusals(seconds)
+    if seconds is not None:
+        raise TooManyRefusals(seconds)
 
 
 def _note(request: Request, live: Authenticated, outcome: UsageHour.Outcome) -> None:
-    ip = client_ip(request._request)
-    gathering.used(live.token, outcome=outcome, tenant=live.tenant, at=timezone.now(), ip=ip, secret_id=live.secret_id)
+    live.note(outcome, at=timezone.now(), ip=client_ip(request._request))
 
 
 class ApiAuthenticationScheme(OpenApiAuthenticationExtension):

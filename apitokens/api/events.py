@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apitokens import access
-from apitokens.api.acting import ENVIRONMENT, ApiRequest, principal_reading
+from apitokens.api.acting import ENVIRONMENT, TENANT_TO_READ, ApiRequest, principal_reading
 from apitokens.credentials import TOKEN_ID
 from apitokens.models import ApiToken
 from apitokens.orders import InvalidField
@@ -18,9 +18,6 @@ from audit.models import ActorKind, AuditEvent, Outcome
 from audit.queries import Sought, events_of, names_of
 
 VERB_MAX = 64
-TENANT = OpenApiParameter(
-    "tenant", description="Id or external id. Members name theirs; the vendor's may, also one that is suspended."
-)
 FILTERS = [
     OpenApiParameter("verb", description="A whole verb, such as `apitoken.issued`, or the noun before its dot."),
     OpenApiParameter("actor", OpenApiTypes.UUID, description="Id of the person or token that acted."),
@@ -87,7 +84,7 @@ class EventOutput(serializers.Serializer):
 
 class Events(APIView):
     @extend_schema(
-        responses=EventOutput(many=True), parameters=[ENVIRONMENT, TENANT, *FILTERS], operation_id="events_list"
+        responses=EventOutput(many=True), parameters=[ENVIRONMENT, TENANT_TO_READ, *FILTERS], operation_id="events_list"
     )
     def get(self, request: ApiRequest) -> Response:
         """What was done and what was refused, newest first: of one tenant, or for the vendor's of the environment."""

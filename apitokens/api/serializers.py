@@ -147,10 +147,10 @@ class SecretOutput(serializers.Serializer):
     last_used_ip = serializers.IPAddressField(allow_null=True)
 
     def get_last_four(self, secret: Secret) -> str | None:
-        return secret.last_four or None
+        return secret.known_as.get("last_four")
 
     def get_kid(self, secret: Secret) -> str | None:
-        return (secret.public_key or {}).get("kid")
+        return secret.known_as.get("kid")
 
     def get_algorithm(self, secret: Secret) -> str | None:
         return (secret.public_key or {}).get("alg")

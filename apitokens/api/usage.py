@@ -16,14 +16,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apitokens import access
-from apitokens.api.acting import ENVIRONMENT, ApiRequest, principal_reading
+from apitokens.api.acting import ENVIRONMENT, TENANT_TO_READ, ApiRequest, principal_reading
 from apitokens.counting import After, Interval, Line, Span, hours_of, lines, span_of
 from apitokens.paging import Pages
 from apitokens.principals import Principal
 
-TENANT = OpenApiParameter(
-    "tenant", description="Id or external id. Members name theirs; the vendor's may, also one that is suspended."
-)
 FILTERS = [
     OpenApiParameter("token", description="Only of this token, by its `id` as the API names it."),
     OpenApiParameter("interval", enum=list(Interval), description="By the hour, which is what is meant, or the day."),
@@ -76,7 +73,7 @@ class UsageOutput(serializers.Serializer):
 
 class Usage(APIView):
     @extend_schema(
-        responses=UsageOutput(many=True), parameters=[ENVIRONMENT, TENANT, *FILTERS], operation_id="usage_list"
+        responses=UsageOutput(many=True), parameters=[ENVIRONMENT, TENANT_TO_READ, *FILTERS], operation_id="usage_list"
     )
     def get(self, request: ApiRequest) -> Response:
         """What was counted, newest first: of one tenant, or for the vendor's of the environment. A minute behind."""

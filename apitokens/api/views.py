@@ -14,6 +14,7 @@ from apitokens.api.acting import (
     ALL_TENANTS,
     CHOSEN,
     COMPROMISED,
+    IF_MATCH,
     NONCE,
     OWNER,
     TENANT,
@@ -22,8 +23,10 @@ from apitokens.api.acting import (
     NeedsToken,
     TenantMissing,
     chosen_in,
+    expected_version,
     or_404,
     principal_of,
+    with_version,
 )
 from apitokens.api.serializers import IssuedOutput, SelfOutput, TokenChange, TokenInput, TokenOutput
 from apitokens.credentials import TOKEN_ID
@@ -173,7 +176,8 @@ class TokenDoor(APIView):
 
     def answer(self, token: ApiToken, principal: Principal) -> Response:
         context = {"at": timezone.now(), "flags_for": principal}
-        return Response(TokenOutput(access.with_everything(token), context=context).data)
+        now = access.with_everything(token)
+        return with_version(TokenOutput(now, context=context).data, services.version(now))
 
 
 class Token(TokenDoor):
@@ -183,7 +187,7 @@ class Token(TokenDoor):
         principal, token = self.open(request, token_id)
         return self.answer(token, principal)
 
-    @extend_schema(request=TokenChange, responses=TokenOutput, operation_id="tokens_change")
+    @extend_schema(request=TokenChange, responses=TokenOutput, parameters=[IF_MATCH], operation_id="tokens_change")
     def patch(self, request: ApiRequest, token_id: str) -> Response:
         """Change what is given. Widening or extending passes the same ceiling as making."""
         principal, token = self.open(request, token_id)
@@ -200,6 +204,7 @@ class Token(TokenDoor):
             ip_allowlist=data.listed("ip_allowlist"),
             audiences=data.listed("audiences"),
             not_before=data.validated_data.get("not_before", UNSET),
+            expected=expected_version(request),
         )
         return self.answer(changed, principal)
 

@@ -14,9 +14,9 @@ from django.db.models import Count, F, QuerySet
 
 from apitokens import ceiling
 from apitokens.changing import Taken, Unique, changing, check_version, record_change, version_of
+from apitokens.governance.in_use import TooMany
 from apitokens.governance.permissions import MOST_PERMISSIONS
 from apitokens.governance.roles import MOST_ROLES
-from apitokens.governance.usage import TooMany
 from apitokens.models import ApiToken, ApiTokenRole, TokenType, TokenTypeRole
 from apitokens.orders import InvalidField
 from apitokens.principals import Principal

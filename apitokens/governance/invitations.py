@@ -20,9 +20,10 @@ from apitokens.changing import changing, record_change
 from apitokens.governance import members, offers, vendor_members
 from apitokens.governance.members import AlreadyMember
 from apitokens.governance.offers import Invited
-from apitokens.models import ApiToken, Owner
+from apitokens.models import Owner
 from apitokens.orders import InvalidField, clean_name
 from apitokens.principals import Principal
+from apitokens.querysets import WITH_STANDING
 from apitokens.services import Gone
 from audit.actors import SYSTEM, Actor
 from audit.models import ActorKind
@@ -267,7 +268,7 @@ def _sender(invitation: Invitation) -> Principal:
     environment = _environment_of(invitation)
     token = None
     if invitation.sender_token_id is not None:
-        token = ApiToken.objects.with_standing().filter(pk=invitation.sender_token_id).first()
+        token = WITH_STANDING.first(pk=invitation.sender_token_id)
     sent_by = (invitation.sender_membership, invitation.sender_vendor_membership, invitation.sender_token_id)
     return Principal(
         actor=SYSTEM,

@@ -16,7 +16,7 @@ from django.db.models import F, Q, Value
 from apitokens import ceiling
 from apitokens.changing import Taken, changing, check_version, record_change, version_of
 from apitokens.governance.impact import Impact, Then, impact_of, nothing
-from apitokens.governance.usage import InUse, TooMany
+from apitokens.governance.in_use import InUse, TooMany
 from apitokens.models import ApiToken
 from apitokens.orders import InvalidField
 from apitokens.principals import Principal

@@ -18,8 +18,8 @@ from django.utils.text import slugify
 from apitokens import ceiling
 from apitokens.changing import Taken, changing, check_version, record_change, version_of
 from apitokens.governance.impact import Impact, Then, impact_of, nothing
+from apitokens.governance.in_use import InUse, TooMany
 from apitokens.governance.members import LastOwner, keepers
-from apitokens.governance.usage import InUse, TooMany
 from apitokens.models import ApiToken, ApiTokenRole, TokenTypeRole
 from apitokens.orders import InvalidField, clean_name
 from apitokens.principals import Principal

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.urls import reverse
 from oauthlib.oauth2.rfc6749 import errors
 
-from apitokens import assertions, authentication, credentials, jwts, limiter
+from apitokens import authentication, limiter
 from apitokens.authentication import Authenticated
 from apitokens.oauth.answers import sayable
 from apitokens.oauth.form import Asked
@@ -67,18 +67,19 @@ def authenticate(asked: Asked, *, takes_bearer: bool = False) -> Authenticated:
             case BearerToken(token) if takes_bearer:
                 return _by_bearer(asked, token)
         raise Unreadable("This scheme is not served: use HTTP Basic.", in_header=True)
-    except Unreadable as error:
-        raise _refused(asked, None, error) from error
+    except Unreadable:
+        check_not_too_many(asked, None)
+        raise
+    except authentication.Unusable as error:
+        raise UnusableClient(description=str(error)) from error
 
 
 def _by_secret(asked: Asked, claimed: ClientSecret) -> Authenticated:
     try:
         return authentication.client(claimed.client_id, claimed.secret, at=asked.at, ip=asked.ip)
     except authentication.InvalidCredential as error:
-        wrong = WrongClient(WRONG_SECRET, in_header=claimed.in_header)
-        raise _refused(asked, claimed.client_id, wrong) from error
-    except authentication.Unusable as error:
-        raise UnusableClient(description=str(error)) from error
+        check_not_too_many(asked, error.named)
+        raise WrongClient(WRONG_SECRET, in_header=claimed.in_header) from error
 
 
 def _by_assertion(asked: Asked, claimed: ClientAssertion) -> Authenticated:
@@ -88,28 +89,24 @@ def _by_assertion(asked: Asked, claimed: ClientAssertion) -> Authenticated:
             claimed.client_id, claimed.assertion, audience_ok={endpoint}, at=asked.at, ip=asked.ip
         )
     except authentication.InvalidCredential as error:
-        named = assertions.read(claimed.assertion, at=asked.at)
-        client_id = named.client_id if named else claimed.client_id
-        raise _refused(asked, client_id, WrongClient(WRONG_ASSERTION, in_header=False)) from error
-    except authentication.Unusable as error:
-        raise UnusableClient(description=str(error)) from error
+        check_not_too_many(asked, error.named)
+        raise WrongClient(WRONG_ASSERTION, in_header=False) from error
 
 
 def _by_bearer(asked: Asked, token: str) -> Authenticated:
     try:
-        return authentication.for_our_api(authentication.presented(token, at=asked.at, ip=asked.ip))
+        return authentication.bearer(token, at=asked.at, ip=asked.ip)
     except authentication.InvalidCredential as error:
-        if jwts.looks_like_jwt(token):  # nobody guesses a signature
-            raise WrongToken(WRONG_TOKEN) from error
-        parsed = credentials.parse(token)
-        is_secret = parsed is not None and parsed.marker == credentials.CLIENT_SECRET
-        named = parsed.token_id if parsed and not is_secret else None
-        raise _refused(asked, named, WrongToken(CLIENT_SECRET if is_secret else WRONG_TOKEN)) from error
+        if error.may_be_guess:
+            check_not_too_many(asked, error.named)
+        is_secret = isinstance(error, authentication.SecretAsBearer)
+        raise WrongToken(CLIENT_SECRET if is_secret else WRONG_TOKEN) from error
     except authentication.Unusable as error:
         raise WrongToken(f"The token is right but does not work. {error}") from error
 
 
-def _refused(asked: Asked, client_id: str | None, error: errors.OAuth2Error) -> errors.OAuth2Error:
-    """The refusal, or that there were too many."""
-    seconds = limiter.refused(client_id=client_id, ip=asked.ip, at=asked.at)
-    return error if seconds is None else TooManyRefusals(seconds)
+def check_not_too_many(asked: Asked, named: str | None) -> None:
+    """Counts one refused credential, of whom it named; raises TooManyRefusals in the place of its refusal."""
+    seconds = limiter.refused(client_id=named, ip=asked.ip, at=asked.at)
+    if seconds is not None:
+        raise TooManyRefusals(seconds)

@@ -3,11 +3,10 @@
 import ipaddress
 from datetime import datetime
 
-from django.db.models import Q
 from django.http import HttpResponse
 from oauthlib.oauth2.rfc6749 import errors
 
-from apitokens import authentication, gathering
+from apitokens import authentication
 from apitokens.authentication import Authenticated, InvalidCredential, Unusable
 from apitokens.models import Owner, UsageHour
 from apitokens.oauth.answers import answer, endpoint
@@ -55,14 +54,7 @@ def introspect(asked: Asked) -> HttpResponse:
         return answer(INACTIVE)
     if caller.tenant is not None and caller.tenant != live.tenant:
         return answer(INACTIVE)
-    gathering.used(
-        live.token,
-        outcome=UsageHour.Outcome.INTROSPECTED,
-        tenant=live.tenant,
-        at=asked.at,
-        ip=ip,
-        secret_id=live.secret_id,
-    )
+    live.note(UsageHour.Outcome.INTROSPECTED, at=asked.at, ip=ip)
     return answer(_description(live))
 
 
@@ -71,14 +63,7 @@ def _caller(asked: Asked) -> Authenticated:
         caller = authenticate(asked, takes_bearer=True)
     except WrongClient as error:
         raise Unauthenticated(error.description) from error
-    gathering.used(
-        caller.token,
-        outcome=UsageHour.Outcome.ACCEPTED,
-        tenant=caller.tenant,
-        at=asked.at,
-        ip=asked.ip,
-        secret_id=caller.secret_id,
-    )
+    caller.note(UsageHour.Outcome.ACCEPTED, at=asked.at, ip=asked.ip)
     if PERMISSION not in caller.now.permissions:
         raise InsufficientScope(description=f"This takes the permission {PERMISSION}.")
     return caller
@@ -101,10 +86,8 @@ def _guard(asked: Asked, caller: Authenticated) -> authentication.Guard:
 
     A JWT of the environment's is in the tenant that it is bound to.
     """
-    tokens = Q(environment=caller.token.environment_id)
-    if caller.tenant is not None:
-        tokens &= Q(tenant=caller.tenant) | Q(owner=Owner.ENVIRONMENT)
-    return authentication.Guard(tokens, asked.ip)
+    tenant_id = caller.tenant.id if caller.tenant else None
+    return authentication.Guard(caller.token.environment_id, tenant_id, asked.ip)
 
 
 def _description(live: Authenticated) -> dict[str, object]:

@@ -7,12 +7,12 @@ from hmac import compare_digest
 from django.http import HttpResponse
 from oauthlib.oauth2.rfc6749 import errors
 
-from apitokens import authentication, credentials, gathering, jwts, limiter, services
+from apitokens import authentication, jwts, services
 from apitokens.access import actor_of_token
 from apitokens.authentication import InvalidCredential
 from apitokens.models import ApiToken, UsageHour
 from apitokens.oauth.answers import answer, endpoint
-from apitokens.oauth.client_authentication import TooManyRefusals, authenticate
+from apitokens.oauth.client_authentication import authenticate, check_not_too_many
 from apitokens.oauth.form import Asked
 from apitokens.principals import Principal
 
@@ -43,14 +43,7 @@ def _needs_client(asked: Asked, token: str) -> bool:
 def _revoke_jwt(asked: Asked, text: str) -> None:
     """If it is a live JWT of the very client that asks."""
     client = authenticate(asked)
-    gathering.used(
-        client.token,
-        outcome=UsageHour.Outcome.ACCEPTED,
-        tenant=client.tenant,
-        at=asked.at,
-        ip=asked.ip,
-        secret_id=client.secret_id,
-    )
+    client.note(UsageHour.Outcome.ACCEPTED, at=asked.at, ip=asked.ip)
     if (verified := jwts.read(text)) is None:
         return
     claims, key = verified
@@ -72,10 +65,8 @@ def _revoke_access_token(asked: Asked, plaintext: str) -> None:
     try:
         token = authentication.holder(plaintext, at=asked.at, ip=asked.ip)
     except InvalidCredential as error:
-        parsed = credentials.parse(plaintext)
-        seconds = limiter.refused(client_id=parsed.token_id, ip=asked.ip, at=asked.at) if parsed else None
-        if seconds is not None:
-            raise TooManyRefusals(seconds) from error
+        if error.named is not None:
+            check_not_too_many(asked, error.named)
         return
     if asked.parameters.get("client_id", token.client_id) == token.client_id:
         with suppress(services.Gone):

@@ -1,13 +1,14 @@
 """`POST /oauth2/token` (RFC 6749 section 4.4): oauthlib's grant decides, a JWT is signed; no grant is stored (R9)."""
 
 import re
+from dataclasses import replace
 
 from django.http import Http404, HttpResponse
 from oauthlib.common import Request
 from oauthlib.oauth2 import ClientCredentialsGrant, OAuth2Error
 from oauthlib.oauth2.rfc6749 import errors
 
-from apitokens import gathering, jwts, keyring, policy, status_list
+from apitokens import jwts, keyring, policy, status_list
 from apitokens.access import find_tenant
 from apitokens.authentication import Authenticated
 from apitokens.metrics import GRANTS
@@ -37,7 +38,7 @@ def token(asked: Asked) -> HttpResponse:
         return answer(_issue(asked, request.live, request.scopes))
     except OAuth2Error:
         if request.live is not None:
-            _note(asked, request.live, UsageHour.Outcome.REJECTED, request.live.tenant)
+            request.live.note(UsageHour.Outcome.REJECTED, at=asked.at, ip=asked.ip)
         raise
 
 
@@ -58,7 +59,7 @@ def _issue(asked: Asked, live: Authenticated, scopes: list[str]) -> dict[str, ob
         )
     except jwts.TooLong as error:
         raise errors.InvalidScopeError(description="The JWT would be too long: ask for fewer scopes.") from error
-    _note(asked, live, UsageHour.Outcome.GRANTED, tenant)
+    replace(live, tenant=tenant).note(UsageHour.Outcome.GRANTED, at=asked.at, ip=asked.ip)
     return {
         "access_token": access,
         "token_type": "Bearer",
@@ -90,7 +91,3 @@ def _bound_tenant(asked: Asked, live: Authenticated) -> Tenant | None:
         return find_tenant(allowed, reference)
     except Http404 as error:
         raise errors.InvalidRequestError(description="Unknown tenant.") from error
-
-
-def _note(asked: Asked, live: Authenticated, outcome: UsageHour.Outcome, tenant: Tenant | None) -> None:
-    gathering.used(live.token, outcome=outcome, tenant=tenant, at=asked.at, ip=asked.ip, secret_id=live.secret_id)

@@ -10,23 +10,23 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from apitokens.access import grantor_for
-from apitokens.changing import Stale, version_of
 from apitokens.finding import Chosen, StateFilter
 from apitokens.keys import LONGEST_KEY, KeyRefused, read_public_key
 from apitokens.models import DAY, ApiToken, Kind, Owner, TokenType
 from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, Order
 from apitokens.pages.choices import ExplainedCheckboxes, ExplainedRadios, OfferedChoice, OfferedChoices
 from apitokens.pages.places import PagePrincipal
+from apitokens.pages.refusable import RefusableForm, VersionedForm, with_others
 from apitokens.pages.words import in_words
-from apitokens.services import snapshot
+from apitokens.services import version
 from apitokens.setup import BUILT_IN
-from audit.services import Refusal
 from tenants.models import Environment, Permission
 from tenants.policy import why_not
 from tenants.queries import available_roles, held_roles
 
 NEVER = "never"
 LEAST_TO_CHOOSE = 2
+DIGITS_MAX = 12
 SHOWN_PERMISSIONS = 4
 PRESETS = ((7 * DAY, _("7 days")), (30 * DAY, _("30 days")), (90 * DAY, _("90 days")), (365 * DAY, _("A year")))
 
@@ -75,7 +75,14 @@ class Moment(forms.DateTimeInput):
         super().__init__(format="%Y-%m-%dT%H:%M")
 
 
-class NonceForm(forms.Form):
+def whole_seconds(value: str) -> int:
+    """What was chosen, or sent by who knows better than the offers; raises ValidationError."""
+    if not (value.isascii() and value.isdecimal() and len(value) <= DIGITS_MAX):
+        raise forms.ValidationError(_("Choose one of the offers, or give whole seconds."))
+    return int(value)
+
+
+class NonceForm(RefusableForm):
     """A form that can be sent once: a second sending, by whatever way, makes nothing (R1)."""
 
     nonce = forms.CharField(widget=forms.HiddenInput, max_length=64, required=False)
@@ -85,7 +92,7 @@ class NonceForm(forms.Form):
         self.fields["nonce"].initial = lambda: secrets.token_urlsafe(18)
 
 
-class TokenNaming(forms.Form):
+class TokenNaming(RefusableForm):
     """What can be changed without granting anything."""
 
     name = forms.CharField(
@@ -97,10 +104,6 @@ class TokenNaming(forms.Form):
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
     )
-
-    def add_refusal(self, refusal: Refusal) -> None:
-        """Put the service's answer at the field it is about."""
-        self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
 
 
 class ExpiryFields(forms.Form):
@@ -129,10 +132,7 @@ class ExpiryFields(forms.Form):
         value = self.cleaned_data["expires_in"]
         if value in {"", NEVER}:
             return value or None
-        try:
-            seconds = int(value)
-        except ValueError as error:
-            raise forms.ValidationError(_("Choose one of the offers, or give whole seconds.")) from error
+        seconds = whole_seconds(value)
         if not 1 <= seconds <= CENTURY:
             raise forms.ValidationError(_("This moment has passed, or is too far away: choose one in the future."))
         return seconds
@@ -193,7 +193,7 @@ class ProofFields(forms.Form):
         """What was refused as a public key may be a private one: the page that says so does not repeat it."""
         super().add_error(field, error)
         if "public_key" in self.errors and self.data.get("public_key"):
-            self.data = _with(self.data, public_key="")
+            self.data = with_others(self.data, public_key="")
 
     def pasted_key(self) -> str | None:
         return self.cleaned_data.get("public_key") or None
@@ -256,10 +256,8 @@ class RestrictionFields(forms.Form):
         }
 
 
-class TokenEditForm(TokenNaming, RestrictionFields):
+class TokenEditForm(VersionedForm, TokenNaming, RestrictionFields):
     """The name, the description and the restrictions of a token that exists, and which version of it was looked at."""
-
-    version = forms.CharField(widget=forms.HiddenInput, required=False, max_length=64)
 
     def __init__(self, sent: Any, *, token: ApiToken) -> None:
         # The field shows minutes: what is not touched must come back as it was.
@@ -270,10 +268,8 @@ class TokenEditForm(TokenNaming, RestrictionFields):
             "ip_allowlist": "\n".join(token.ip_allowlist),
             "not_before": not_before,
             "audiences": token.audiences,
-            "version": (version := version_of(snapshot(token))),
         }
-        super().__init__(sent, initial=initial)
-        self.now = version
+        super().__init__(sent, initial=initial, version=version(token))
         self.offer_audiences(token.environment, held=token.audiences)
 
     def changes(self) -> dict[str, Any]:
@@ -281,12 +277,6 @@ class TokenEditForm(TokenNaming, RestrictionFields):
         data = self.cleaned_data
         naming = {"name": data["name"], "description": data["description"], "expected": data["version"] or None}
         return naming | {name: value for name, value in self.restrictions().items() if name in self.changed_data}
-
-    def add_refusal(self, refusal: Refusal) -> None:
-        """Who is told that somebody else changed it keeps what they typed, and may send it again knowing that."""
-        super().add_refusal(refusal)
-        if isinstance(refusal, Stale):
-            self.data = _with(self.data, version=self.now)
 
 
 class DeletionForm(forms.Form):
@@ -297,7 +287,7 @@ class DeletionForm(forms.Form):
     )
 
 
-class TakeOverForm(forms.Form):
+class TakeOverForm(RefusableForm):
     """What its roles have got since it was granted; all of it, unless something is unticked."""
 
     permissions = OfferedChoices(label=_("New in its roles"), widget=ExplainedCheckboxes)
@@ -309,9 +299,6 @@ class TakeOverForm(forms.Form):
         field.choices = [(key, key) for key in because]
         field.initial = list(because)
         field.widget.explain = lambda value: (because.get(value, ""), "")
-
-    def add_refusal(self, refusal: Refusal) -> None:
-        self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
 
 
 class TokenSearch(forms.Form):
@@ -446,14 +433,6 @@ def in_short(permissions: Iterable[str]) -> str:
     more = len(ordered) - SHOWN_PERMISSIONS
     named = ", ".join(ordered[:SHOWN_PERMISSIONS])
     return str(_("%(named)s and %(more)s more") % {"named": named, "more": more}) if more > 0 else named
-
-
-def _with(sent: Any, **instead: str) -> Any:
-    """What was sent, with something else in place of a part of it."""
-    again = sent.copy()
-    for name, value in instead.items():
-        again[name] = value
-    return again
 
 
 def _pairs(keys: Iterable[str]) -> list[tuple[str, str]]:

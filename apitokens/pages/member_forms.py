@@ -14,6 +14,7 @@ from apitokens.orders import NAME_MAX
 from apitokens.pages.choices import ExplainedCheckboxes, OfferedChoices
 from apitokens.pages.forms import in_short
 from apitokens.pages.places import PagePrincipal
+from apitokens.pages.refusable import RefusableForm
 from audit.services import Refusal
 from tenants.models import Membership
 from tenants.policy import PermissionMissing, why_not
@@ -22,13 +23,13 @@ from tenants.queries import available_roles, held_roles
 NOT_TO_YOURSELF = _("nobody gives themselves a role: somebody else who may grant it has to.")
 
 
-class AnsweredForm(forms.Form):
+class AnsweredForm(RefusableForm):
     """Takes the service's refusal; who may not send it at all made no mistake in it, and is answered 403."""
 
     def add_refusal(self, refusal: Refusal) -> None:
         if isinstance(refusal, PermissionMissing | OwnersOnly | OutOfReach):
             raise refusal
-        self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
+        super().add_refusal(refusal)
 
 
 class RolesForm(AnsweredForm):

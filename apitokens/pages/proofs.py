@@ -21,28 +21,6 @@ class ProofRow:
     is_new: bool = False
 
     @property
-    def key(self) -> dict[str, str] | None:
-        """The public key as a JWK, where it is one."""
-        return self.secret.public_key
-
-    @property
-    def last_four(self) -> str:
-        return self.secret.last_four
-
-    @property
-    def made_at(self) -> datetime:
-        return self.secret.created_at
-
-    @property
-    def until(self) -> datetime | None:
-        """The deadline of the rotation, for the version that it ends."""
-        return self.secret.expires_at
-
-    @property
-    def is_used(self) -> bool:
-        return self.secret.last_used_at is not None
-
-    @property
     def last_used_label(self) -> str:
         never = _("not since it was made") if self.is_new else _("never")
         return last_used_in_words(self.secret.last_used_at, self.secret.last_used_ip, never=never)

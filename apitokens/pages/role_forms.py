@@ -7,10 +7,10 @@ from django import forms
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from apitokens.changing import Stale
 from apitokens.governance.roles import KEY_MAX, RoleChange
 from apitokens.orders import NAME_MAX
 from apitokens.pages.choices import ExplainedCheckboxes, OfferedChoice, OfferedChoices
+from apitokens.pages.refusable import VersionedForm
 from audit.services import Refusal
 from tenants.models import LEVEL_MAX, Permission, Role
 from tenants.policy import Grantor, HeldRole, PermissionAboveCeiling, RoleAboveCeiling, why_not
@@ -18,17 +18,9 @@ from tenants.policy import Grantor, HeldRole, PermissionAboveCeiling, RoleAboveC
 LOSE_IT = "none"
 
 
-def with_version(sent: Any, version: str) -> Any:
-    """What was sent, all of it, as if it had been sent from the page as it is now."""
-    again = sent.copy()
-    again["version"] = version
-    return again
-
-
-class RoleForm(forms.Form):
+class RoleForm(VersionedForm):
     """A role that is changed. `held` is what it is now, None for a new one."""
 
-    version = forms.CharField(widget=forms.HiddenInput, required=False, max_length=64)
     name = forms.CharField(label=_("Name"), max_length=NAME_MAX)
     level = forms.IntegerField(
         label=_("Level"),
@@ -52,9 +44,7 @@ class RoleForm(forms.Form):
         version: str = "",
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
-        self.now = version
-        self.fields["version"].initial = version
+        super().__init__(*args, version=version, **kwargs)
         has = held.permissions if held else frozenset()
         rows = sorted(offered, key=lambda row: row.key)
         described = {row.key: row.description for row in rows}
@@ -79,14 +69,7 @@ class RoleForm(forms.Form):
         data = self.cleaned_data
         return RoleChange(name=data["name"], level=data["level"], permissions=self.keys())
 
-    def add_refusal(self, refusal: Refusal) -> None:
-        """Who is told that somebody else changed it keeps what they typed, and may send it again knowing that."""
-        field = self._field_of(refusal)
-        self.add_error(field if field in self.fields else None, str(refusal))
-        if isinstance(refusal, Stale):
-            self.data = with_version(self.data, self.now)
-
-    def _field_of(self, refusal: Refusal) -> str:
+    def field_of(self, refusal: Refusal) -> str:
         """A role that is refused as a whole is so for its level, or for what it holds."""
         field = refusal.field
         if isinstance(refusal, RoleAboveCeiling):
@@ -111,18 +94,15 @@ class NewRoleForm(RoleForm):
     field_order = ["version", "name", "key", "level", "permissions", "built_in"]
 
 
-class DeletionForm(forms.Form):
+class DeletionForm(VersionedForm):
     """What becomes of those who have it; asked only where somebody has."""
 
-    version = forms.CharField(widget=forms.HiddenInput, required=False, max_length=64)
     instead = OfferedChoice(label=_("What takes its place?"))
 
     def __init__(
         self, *args: Any, others: Sequence[tuple[str, str]], version: str, is_used: bool, **kwargs: Any
     ) -> None:
-        super().__init__(*args, **kwargs)
-        self.now = version
-        self.fields["version"].initial = version
+        super().__init__(*args, version=version, **kwargs)
         if is_used:
             choices = [("", _("Choose…")), *others, (LOSE_IT, _("Nothing: everybody who has it loses it"))]
             field: Any = self.fields["instead"]
@@ -136,11 +116,8 @@ class DeletionForm(forms.Form):
         chosen = self.cleaned_data.get("instead", "")
         return "" if chosen == LOSE_IT else chosen
 
-    def add_refusal(self, refusal: Refusal) -> None:
-        field = "instead" if refusal.field in {"replacement", "roles", "permissions"} else refusal.field
-        self.add_error(field if field in self.fields else None, str(refusal))
-        if isinstance(refusal, Stale):
-            self.data = with_version(self.data, self.now)
+    def field_of(self, refusal: Refusal) -> str:
+        return "instead" if refusal.field in {"replacement", "roles", "permissions"} else refusal.field
 
 
 def replacements(

@@ -20,8 +20,8 @@ from apitokens import access
 from apitokens.access import grantor_for
 from apitokens.governance import roles
 from apitokens.governance.impact import Impact
+from apitokens.governance.in_use import in_words
 from apitokens.governance.roles import MOST_ROLES
-from apitokens.governance.usage import in_words
 from apitokens.models import ApiTokenRole
 from apitokens.orders import InvalidField
 from apitokens.pages.places import PagePrincipal, PageRequest, Place

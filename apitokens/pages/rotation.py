@@ -80,8 +80,7 @@ def token_rotation_complete(request: PageRequest, principal: PagePrincipal, toke
     row, proofs = TokenRow(found, principal, at, request.place), proofs_of(found, at)
     if proofs.rotation is None:
         return _nothing_under_way(request, row)
-    used_at = proofs.rotation.old.last_used_at
-    is_in_use = used_at is not None and used_at > at - rotation.STILL_USED
+    is_in_use = rotation.is_still_used(proofs.rotation.old, at)
     context = {"token": row, "form": form, "proofs": proofs, "is_in_use": is_in_use}
     return render(request, "portal/tokens/rotation_complete.html", context, status=status)
 

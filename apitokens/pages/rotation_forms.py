@@ -6,22 +6,20 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from apitokens import ceiling
 from apitokens.models import DAY, ApiToken
 from apitokens.orders import Expiry
 from apitokens.pages.choices import ExplainedRadios, OfferedChoice
-from apitokens.pages.forms import ExpiryFields, NonceForm, Proof, ProofFields
+from apitokens.pages.forms import ExpiryFields, NonceForm, Proof, ProofFields, whole_seconds
 from apitokens.pages.proofs import seconds_left
 from apitokens.pages.rows import TokenRow
 from apitokens.pages.words import at_moment, in_words
-from audit.services import Refusal
 
 LONGEST = "longest"
-DIGITS_MAX = 9
-RECOMMENDED = DAY
 OVERLAPS = (
     (0, _("Stop the old one at once")),
     (3_600, _("1 hour")),
-    (RECOMMENDED, _("24 hours (recommended)")),
+    (ceiling.DEFAULT_OVERLAP, _("24 hours (recommended)")),
     (7 * DAY, _("7 days")),
 )
 
@@ -66,8 +64,8 @@ class RotateForm(NonceForm, ExpiryFields, ProofFields):
         expires = at_moment(token.expires_at) if token.expires_at else ""
         field: Any = self.fields["overlap"]
         field.choices, field.widget.explain = choices, explain
-        possible = [seconds for seconds, _label in OVERLAPS if seconds <= most]
-        field.initial = str(max(seconds for seconds in possible if seconds <= RECOMMENDED))
+        unsaid = min(int(ceiling.overlap_of(token.token_type, None).total_seconds()), most)
+        field.initial = str(unsaid) if unsaid in dict(OVERLAPS) else LONGEST
 
     def clean_overlap(self) -> int | None:
         """None: as long as the service thinks best."""
@@ -76,9 +74,7 @@ class RotateForm(NonceForm, ExpiryFields, ProofFields):
             return self.row.token.token_type.longest_overlap
         if not value:
             return None
-        if not value.isdecimal() or len(value) > DIGITS_MAX:
-            raise forms.ValidationError(_("Choose one of the offers, or give whole seconds."))
-        return int(value)
+        return whole_seconds(value)
 
     def asked(self) -> dict[str, Any]:
         """As `rotation.rotate` takes it."""
@@ -89,9 +85,6 @@ class RotateForm(NonceForm, ExpiryFields, ProofFields):
             "compromised": data["compromised"],
             "public_key": self.pasted_key(),
         }
-
-    def add_refusal(self, refusal: Refusal) -> None:
-        self.add_error(refusal.field if refusal.field in self.fields else None, str(refusal))
 
 
 class CompletionForm(forms.Form):

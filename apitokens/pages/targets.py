@@ -69,10 +69,11 @@ class Known:
 
     def _token(self, event: AuditEvent, detail: Mapping[str, Any]) -> str:
         trace = self.traces.get(event.target_id)
-        gone = (trace.before if trace else None) or (detail if "last_four" in detail else {})
-        name = detail.get("name") or self.things.get(event.target_id) or gone.get("name") or ""
-        last_four = gone.get("last_four")
-        return f"{name} …{last_four}" if last_four else name
+        proof = (trace.before if trace else None) or detail
+        name = detail.get("name") or self.things.get(event.target_id) or proof.get("name") or ""
+        if last_four := proof.get("last_four"):
+            return f"{name} …{last_four}"
+        return f"{name} {proof['kid'][:8]}…" if proof.get("kid") else name
 
     def _person(self, event: AuditEvent, detail: Mapping[str, Any]) -> str:
         if user := as_uuid(detail.get("user")):

@@ -129,7 +129,7 @@ def token(request: PageRequest, principal: PagePrincipal, token_id: str) -> Http
         "parent": _parent(request, principal, found),
         "facts": _facts(row),
         "proofs": (proofs := proofs_of(found, row.at)),
-        "snippets": key_snippets(found, proofs.newest.key) if proofs.newest and proofs.newest.key else [],
+        "snippets": key_snippets(found, key) if (key := proofs.newest and proofs.newest.secret.public_key) else [],
         "usage": of_token(principal, found, at=row.at),
         "events": event_rows(events[:50]),
         "actions": row,
