@@ -89,14 +89,7 @@ def rotate(
             token.expires_at = ceiling.expiry_of(token.parent, token.token_type, expiry, at)
             ceiling.check_begins_before_it_ends(token)
         ceiling.check_no_wider(by, token)
-        left = ceiling.overlap_of(token.token_type, 0 if compromised and overlap is None else overlap)
-        if compromised and left:
-            raise InvalidField("overlap", "What is compromised stops at once: leave the overlap at 0.")
-        deadline = at + left if token.expires_at is None else min(at + left, token.expires_at)
-        if left:
-            Secret.objects.filter(pk__in=[row.pk for row in old]).update(expires_at=deadline)
-        else:
-            versions.retire(old, at)
+        _end_old(token, old, at, overlap, compromised=compromised)
         key = versions.public_key_of(token.kind, public_key) if public_key is not None else None
         plaintext = versions.add(token, by, at, public_key=key)
         versions.forget_oldest(token)
@@ -139,9 +132,20 @@ def cancel(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
         found, before = _locked_rotation(token, at)
         versions.retire([found.new], at)
         versions.forget_oldest(token)
-        Secret.objects.filter(pk=found.old.pk).update(expires_at=None)
+        versions.limit([found.old], None)
         _record_end(by, "apitoken.rotation_cancelled", token, at, before)
     return token
+
+
+def _end_old(token: ApiToken, old: list[Secret], at: datetime, overlap: int | None, *, compromised: bool) -> None:
+    """At once, or when the overlap is over and no later than the token itself; raises InvalidField."""
+    left = ceiling.overlap_of(token.token_type, 0 if compromised and overlap is None else overlap)
+    if compromised and left:
+        raise InvalidField("overlap", "What is compromised stops at once: leave the overlap at 0.")
+    if left:
+        versions.limit(old, at + left if token.expires_at is None else min(at + left, token.expires_at))
+    else:
+        versions.retire(old, at)
 
 
 def is_still_used(secret: Secret, at: datetime) -> bool:

@@ -214,33 +214,12 @@ def edit(
         before = snapshot(token)
         check_version(expected, before)
         if name is not None:
-            token.name = clean_name(name)
-            token.name_key = name_key(token.name)
+            token.name, token.name_key = (cleaned := clean_name(name)), name_key(cleaned)
         if description is not None:
             token.description = clean_description(description)
-        if expiry is not None:
-            if token.expires_at and token.expires_at <= at:
-                raise Expired
-            token.expires_at = ceiling.expiry_of(token.parent, token.token_type, expiry, at)
-        if ip_allowlist is not None:
-            token.ip_allowlist = ceiling.networks_of(by, token.token_type, ip_allowlist, parent=token.parent)
-        if audiences is not None:
-            token.audiences = ceiling.audiences_of(
-                by, token.environment, audiences, parent=token.parent, held=token.audiences
-            )
-        if not_before is not UNSET:
-            had_begun = token.not_before is None or token.not_before <= at
-            token.not_before = clean_beginning(not_before, now=at)
-            # What it got while it worked must not outlive that: no JWT is older than the beginning.
-            if had_begun and token.not_before and token.not_before > at:
-                token.generation += 1
-        ceiling.check_begins_before_it_ends(token)
+        _set_bounds(by, token, at, expiry=expiry, networks=ip_allowlist, audiences=audiences, not_before=not_before)
         if grant is not None:
-            if not grant.roles and not grant.permissions:
-                raise InvalidField("roles", "Name the roles or the permissions that it shall have.")
-            decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
-            token.token_roles.all().delete()
-            _apply(token, decided, grantor)
+            _grant_anew(token, grantor, grant)
         elif is_granting:
             ceiling.check_covers(grantor, token)
         if is_granting:
@@ -252,6 +231,44 @@ def edit(
             if any(after[bound] != before[bound] for bound in ("expires_at", "ip_allowlist", "audiences")):
                 cap_children(by, token, at=at)
     return token
+
+
+def _set_bounds(
+    by: Principal,
+    token: ApiToken,
+    at: datetime,
+    *,
+    expiry: Expiry | None,
+    networks: tuple[str, ...] | None,
+    audiences: tuple[str, ...] | None,
+    not_before: datetime | Unset | None,
+) -> None:
+    """From when until when, from where and for which APIs: what is given, within what the ceiling allows."""
+    if expiry is not None:
+        if token.expires_at and token.expires_at <= at:
+            raise Expired
+        token.expires_at = ceiling.expiry_of(token.parent, token.token_type, expiry, at)
+    if networks is not None:
+        token.ip_allowlist = ceiling.networks_of(by, token.token_type, networks, parent=token.parent)
+    if audiences is not None:
+        token.audiences = ceiling.audiences_of(
+            by, token.environment, audiences, parent=token.parent, held=token.audiences
+        )
+    if not_before is not UNSET:
+        had_begun = token.not_before is None or token.not_before <= at
+        token.not_before = clean_beginning(not_before, now=at)
+        # What it got while it worked must not outlive that: no JWT is older than the beginning.
+        if had_begun and token.not_before and token.not_before > at:
+            token.generation += 1
+    ceiling.check_begins_before_it_ends(token)
+
+
+def _grant_anew(token: ApiToken, grantor: Grantor, grant: Grant) -> None:
+    if not grant.roles and not grant.permissions:
+        raise InvalidField("roles", "Name the roles or the permissions that it shall have.")
+    decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
+    token.token_roles.all().delete()
+    _apply(token, decided, grantor)
 
 
 def take_over(*, by: Principal, token: ApiToken, permissions: Collection[str], at: datetime) -> ApiToken:

@@ -52,6 +52,11 @@ def held(token: ApiToken, at: datetime) -> list[Secret]:
     return live_among(rows.order_by("pk"), at)
 
 
+def limit(secrets: Iterable[Secret], deadline: datetime | None) -> None:
+    """They work until then; None for as long as the token."""
+    Secret.objects.filter(pk__in=[row.pk for row in secrets]).update(expires_at=deadline)
+
+
 def retire(secrets: Iterable[Secret], at: datetime) -> None:
     """They are dead from now on; their digests stay, so that they are known when they are presented again."""
     Secret.objects.filter(pk__in=[row.pk for row in secrets]).update(slot=None, retired_at=at)
