@@ -3,7 +3,9 @@
 import pytest
 
 from apitokens.models import ApiToken
+from apitokens.setup import hold
 from audit.models import AuditEvent, Outcome
+from tenants.models import Environment, Role
 from tests.cast import ROLES, shown
 
 LEVEL = {role: number for number, role in enumerate(ROLES)}
@@ -38,3 +40,17 @@ def test_in_the_api_a_member_grants_roles_up_to_their_own(acme, own, owner, aske
         problem = response.json()
         assert (problem["code"], problem["role"]) == ("role_above_ceiling", asked)
         assert list(problem["errors"]) == ["roles"]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(("level", "allowed"), [(29, True), (30, True), (31, False)])
+def test_a_level_above_ones_own_is_refused_whatever_the_role_holds(acme, strict, level, allowed):
+    """An admin, level 30, holds all that this role does: it is the level that decides."""
+    Environment.objects.update(strict_ceiling=strict)
+    role = Role.objects.create(environment=acme.environment, key="herald", name="Herald", level=level)
+    hold(role, ["reports:read"])
+    body = {"name": "CI", "kind": "access_token", "roles": ["herald"]}
+    response = acme.api("admin", "POST", f"tokens?tenant={acme.tenant.id}", body)
+    assert response.status_code == (201 if allowed else 403)
+    if not allowed:
+        assert (response.json()["code"], response.json()["role"]) == ("role_above_ceiling", "herald")
