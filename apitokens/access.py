@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Prefetch, Q, QuerySet
-from django.http import Http404, HttpRequest
+from django.http import Http404
 
+from accounts.confirming import last_proof
 from accounts.models import User
+from accounts.visits import Visit
+from accounts.visits import client_ip as client_ip
+from accounts.visits import user_actor as user_actor
 from apitokens import credentials
 from apitokens.authentication import Authenticated
 from apitokens.models import ApiToken, Owner
@@ -40,33 +42,13 @@ from tenants.queries import (
 )
 
 
-class PortalRequest(HttpRequest):
+class PortalRequest(Visit):
     """What our middleware and doors add to a request; for annotations."""
 
-    request_id: str
     principal: MemberPrincipal | ConsolePrincipal
     user: User
-
-
-def client_ip(request: HttpRequest) -> str | None:
-    """The address of the client: the one that the nearest of our trusted proxies saw, counted from the right.
-
-    With no trusted proxy the header is not looked at; with fewer entries than proxies, or one that is no address, the
-    answer is None, and whatever asks for an address refuses.
-    """
-    address = request.META.get("REMOTE_ADDR", "")
-    if settings.TRUSTED_PROXIES:
-        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
-        address = hops[-settings.TRUSTED_PROXIES] if len(hops) >= settings.TRUSTED_PROXIES else ""
-    try:
-        # A zone means nothing to another machine.
-        return str(ipaddress.ip_address(address.partition("%")[0]))
-    except ValueError:
-        return None
-
-
-def user_actor(user: User, request: PortalRequest) -> Actor:
-    return Actor(kind=ActorKind.USER, id=user.id, label=str(user), ip=client_ip(request), request_id=request.request_id)
+    # Whose brand the page wears; without it, ours.
+    branded: Environment
 
 
 def of_membership(membership: Membership, request: PortalRequest) -> MemberPrincipal:
@@ -76,6 +58,7 @@ def of_membership(membership: Membership, request: PortalRequest) -> MemberPrinc
         environment=membership.environment,
         tenant=membership.tenant,
         membership=membership,
+        proven_at=last_proof(request, membership.user),
         permissions=grantor_of_membership(membership).permissions,
     )
 
@@ -89,6 +72,7 @@ def of_vendor_membership(
         environment=environment,
         tenant=tenant,
         vendor_membership=member,
+        proven_at=last_proof(request, member.user),
         permissions=built_in_permissions(environment, member.role),
     )
 

@@ -37,6 +37,32 @@ GRANTABLE = {
 }
 
 
+class NotConfirmed(Exception):
+    """The person showed who they are too long ago for this. Not a refusal: they are asked, and then it is done.
+
+    So no form takes it for an error of its own: whoever opened the door for them asks.
+    """
+
+    code = "reauthentication_required"
+
+    def __init__(self) -> None:
+        super().__init__("Confirm that it is you: you last did so too long ago for this.")
+
+
+def is_confirmed(by: Principal, *, at: datetime) -> bool:
+    """Whether they showed who they are as recently as the environment asks of people; of others nothing is asked."""
+    limit = by.environment.reauthenticate_after
+    if by.person_id is None or not limit:
+        return True
+    return by.proven_at is not None and at - by.proven_at <= timedelta(seconds=limit)
+
+
+def check_confirmed(by: Principal, *, at: datetime) -> None:
+    """Asked before a secret is made or ended; raises NotConfirmed."""
+    if not is_confirmed(by, at=at):
+        raise NotConfirmed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decided:
     through: str

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
@@ -260,7 +261,7 @@ def _unusable(token: ApiToken, state: State) -> tuple[str, datetime | None]:
 
 
 def _day(moment: datetime | None) -> str:
-    return date_format(moment, "j M Y") if moment else ""
+    return date_format(timezone.localtime(moment), "j M Y") if moment else ""
 
 
 def offered(answer: Answer) -> Sequence[Explanation]:

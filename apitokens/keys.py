@@ -1,4 +1,4 @@
-"""Making, naming and wrapping key pairs. Pure: what is stored, and which key is used when, is for `keyring`."""
+"""Making, naming and reading key pairs. Pure: what is stored, and which key is used when, is for `keyring`."""
 
 import base64
 import hashlib
@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from accounts import sealing
 
 # RFC 7638 section 3.2: the members that make up a thumbprint, by key type.
 THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
@@ -29,10 +30,6 @@ PRIVATE = (
 
 class KeyRefused(ValueError):
     """What was pasted is no public key that we take; the message never says it back."""
-
-
-class KeyUnreadable(Exception):
-    """A private key could not be decrypted with any of the key-encryption keys (R11: nothing is signed)."""
 
 
 @dataclass(frozen=True)
@@ -76,30 +73,9 @@ def generate(algorithm: str) -> KeyPair:
     return KeyPair(algorithm=algorithm, kid=kid, public_jwk=published, private_pem=pem)
 
 
-def encrypt(plain: bytes, key_encryption_keys: Sequence[str]) -> bytes:
-    """Under the first of the keys; the others only decrypt what was written before a rotation."""
-    return MultiFernet([Fernet(key) for key in key_encryption_keys]).encrypt(plain)
-
-
-def rewrap(encrypted: bytes, key_encryption_keys: Sequence[str]) -> bytes | None:
-    """The same under the first of the keys; None if it is so already; raises KeyUnreadable."""
-    try:
-        Fernet(key_encryption_keys[0]).decrypt(encrypted)
-    except InvalidToken:
-        return encrypt(_unwrap(encrypted, key_encryption_keys), key_encryption_keys)
-    return None
-
-
 def decrypt_private_key(encrypted: bytes, key_encryption_keys: Sequence[str]) -> PrivateKeyTypes:
-    """The key object; raises KeyUnreadable."""
-    return serialization.load_pem_private_key(_unwrap(encrypted, key_encryption_keys), password=None)
-
-
-def _unwrap(encrypted: bytes, key_encryption_keys: Sequence[str]) -> bytes:
-    try:
-        return MultiFernet([Fernet(key) for key in key_encryption_keys]).decrypt(encrypted)
-    except InvalidToken as error:
-        raise KeyUnreadable("no key-encryption key opens this signing key") from error
+    """The key object; raises sealing.SealUnreadable."""
+    return serialization.load_pem_private_key(sealing.unseal(encrypted, key_encryption_keys), password=None)
 
 
 def read_public_key(text: str) -> dict[str, str]:

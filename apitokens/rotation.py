@@ -72,6 +72,7 @@ def rotate(
     Without an `overlap` a day, or as long as the type allows. Of a compromised one every other version and every JWT
     is dead at once. A token that rotates itself (`token:self:rotate`) keeps its expiry.
     """
+    ceiling.check_confirmed(by, at=at)
     asked: Detail = {"overlap": overlap, "compromised": compromised, "is_public_key": public_key is not None}
     with services.changing_token(by, "apitoken.rotated", token.tenant, token, asked=asked):
         used = services.claim(by, nonce, "rotate", token)
@@ -110,6 +111,7 @@ def complete(*, by: Principal, token: ApiToken, at: datetime, even_if_used: bool
 
     Raises NoRotation, or StillUsed if somebody used the old version within the last hour.
     """
+    ceiling.check_confirmed(by, at=at)
     with services.changing_token(by, "apitoken.rotation_completed", token.tenant, token):
         by, token, grantor = services.locked(by, token, at)
         if not _rotates_itself(by, token, grantor):
@@ -125,6 +127,7 @@ def complete(*, by: Principal, token: ApiToken, at: datetime, even_if_used: bool
 
 def cancel(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """The new version dies, and the old one goes on without a deadline: granting, like rotating (R3)."""
+    ceiling.check_confirmed(by, at=at)
     with services.changing_token(by, "apitoken.rotation_cancelled", token.tenant, token):
         by, token, grantor = services.locked(by, token, at)
         _check_may_rotate(by, token, grantor, at)

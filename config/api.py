@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.urls import reverse
@@ -94,6 +95,9 @@ def problem_response(error: Exception, context: dict[str, object]) -> Response |
     """Django REST framework's exception handler; None lets a fault of ours become a 500."""
     if isinstance(error, Refusal):
         response = _of_refusal(error)
+    elif isinstance(error, ceiling.NotConfirmed):
+        confirm_at = settings.ORIGIN + reverse("account_reauthenticate")
+        response = _problem(403, error.code, str(error), confirm_at=confirm_at)
     elif isinstance(error, Http404):
         response = _problem(404, "not_found", "There is no such thing here, or it is not yours.")
     elif isinstance(error, PermissionDenied):

@@ -7,6 +7,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts import open_sessions
 from accounts.models import CacheEntry
 from apitokens import counting, versions
 from apitokens.governance import erasure
@@ -24,6 +25,7 @@ def run(*, at: datetime | None = None) -> int:
     stale: tuple[QuerySet[Any], ...] = (
         IssueNonce.objects.filter(created_at__lt=at - NONCES_KEPT),
         Session.objects.filter(expire_date__lt=at),
+        open_sessions.gone(),
         CacheEntry.objects.filter(expires__lt=at),
         RevokedJWT.objects.filter(expires_at__lt=at - CLOCKS_DIFFER),
         UsedAssertion.objects.filter(expires_at__lt=at - CLOCKS_DIFFER),

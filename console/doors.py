@@ -12,6 +12,7 @@ from django.http import HttpResponseBase
 from django.views.decorators.cache import never_cache
 
 from apitokens import access
+from apitokens.pages.confirming import confirmed
 from apitokens.pages.places import PageRequest, Place
 from audit.services import Refusal
 from console.navigation import CONSOLE_TABS
@@ -53,7 +54,7 @@ def console_page(permission: str) -> Callable[[View], View]:
                     raise Switched(principal.environment)
             elif request.session.get(VISITED) != slug:
                 request.session[VISITED] = slug
-            return view(request, principal, **named)
+            return confirmed(view, request, principal, **named)
 
         return open_door
 

@@ -10,6 +10,7 @@ from apitokens.governance.tenants import EXTERNAL_ID_MAX
 from apitokens.orders import NAME_MAX
 from apitokens.pages.choices import OfferedChoice
 from apitokens.pages.refusable import RefusableForm, VersionedForm
+from console.token_type_forms import NEVER, DurationField
 from tenants.models import Environment, Role
 
 SLUG_MAX = 63
@@ -86,11 +87,21 @@ class SettingsForm(VersionedForm, EnvironmentFields):
         help_text=_("Of signing keys to come. The key that signs goes on as it is until you rotate it."),
     )
 
+    reauthenticate_after = DurationField(
+        label=_("Ask people again who they are after"),
+        word=(NEVER, _("never ask")),
+        help_text=_(
+            "Who wants to make, rotate or delete a token has shown it within this time, by signing in or by "
+            "confirming. One minute to 24 hours."
+        ),
+    )
+
     field_order = [
         "version",
         "name",
         "colour",
         "strict_ceiling",
+        "reauthenticate_after",
         "api_identifiers",
         "signing_algorithm",
         "default_role",
@@ -102,7 +113,12 @@ class SettingsForm(VersionedForm, EnvironmentFields):
         self.fields["default_role"].choices = [("", _("None"))] + [(role.key, role.name) for role in roles]
 
     def change(self) -> dict[str, Any]:
-        data = {**self.cleaned_data, "api_identifiers": self.cleaned_data["api_identifiers"].split()}
+        after = self.cleaned_data["reauthenticate_after"]
+        data = {
+            **self.cleaned_data,
+            "api_identifiers": self.cleaned_data["api_identifiers"].split(),
+            "reauthenticate_after": 0 if after == NEVER else after,
+        }
         return {"expected": data.pop("version") or "", **data}
 
 

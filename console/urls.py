@@ -3,7 +3,20 @@
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from console import audit, environments, keys, overview, people, permissions, roles, tenants, token_types, tokens, usage
+from console import (
+    audit,
+    brand,
+    environments,
+    keys,
+    overview,
+    people,
+    permissions,
+    roles,
+    tenants,
+    token_types,
+    tokens,
+    usage,
+)
 
 app_name = "console"
 
@@ -14,6 +27,7 @@ _in_environment: list = [
     *tenants.urlpatterns,
     *keys.urlpatterns,
     *environments.urlpatterns,
+    *brand.urlpatterns,
     *usage.urlpatterns,
     *audit.urlpatterns,
     *people.urlpatterns,

@@ -82,6 +82,8 @@ class Environment(models.Model):
     token_prefix = models.CharField(max_length=32, unique=True)
     signing_algorithm = models.CharField(max_length=5, choices=Algorithm, default=Algorithm.ES256)
     strict_ceiling = models.BooleanField(default=True)
+    # Seconds since the last proof of who somebody is, after which making and ending tokens asks for it again.
+    reauthenticate_after = models.PositiveIntegerField(default=15 * 60)
     generation = models.PositiveIntegerField(default=0)
     suspended_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -109,6 +111,33 @@ class Environment(models.Model):
     def issuer(self) -> str:
         """The `iss` of this environment's JWTs: from the setting, never from a request's headers."""
         return f"{settings.ORIGIN}/e/{self.slug}"
+
+
+class Brand(models.Model):
+    """What the pages of an environment's tenants show in place of ours. What is empty is ours."""
+
+    environment = models.OneToOneField(Environment, on_delete=models.CASCADE, primary_key=True, related_name="brand")
+    name = models.CharField(max_length=60, blank=True)
+    accent = models.CharField(max_length=7, blank=True)
+    logo = models.BinaryField(null=True, blank=True)
+    logo_type = models.CharField(max_length=16, blank=True)
+    # Of the picture: its address changes with it, so that browsers may keep it.
+    logo_digest = models.CharField(max_length=16, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(accent="") | Q(accent__regex=r"^#[0-9a-f]{6}$"), name="brand_accent_form"
+            ),
+            models.CheckConstraint(
+                condition=Q(logo__isnull=True, logo_type="", logo_digest="")
+                | Q(Q(logo__isnull=False, logo_type__in=["image/png", "image/webp"]), ~Q(logo_digest="")),
+                name="brand_logo_with_type",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"brand of {self.environment_id}"
 
 
 class ApiIdentifier(models.Model):

@@ -14,7 +14,7 @@ from tests.factories import VendorFactory
 from tests.server import running_server
 
 # What Chromium says of a page that we answer with such a status on purpose.
-ANSWERED_ON_PURPOSE = re.compile(r"Failed to load resource: the server responded with a status of (409|422) ")
+ANSWERED_ON_PURPOSE = re.compile(r"Failed to load resource: the server responded with a status of (403|409|422) ")
 REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) => {
     console.error(`content policy: ${event.violatedDirective} ${event.blockedURI}`);

@@ -4,7 +4,6 @@ A bad row is a copy of a good one with the columns of one rule changed; the same
 """
 
 from types import SimpleNamespace
-from uuid import uuid4
 
 import pytest
 from django.apps import apps
@@ -31,6 +30,7 @@ from apitokens.principals import system
 from audit.models import AuditEvent
 from tenants.constraints import CompositeForeignKey
 from tenants.models import (
+    Brand,
     InvitationEnvironment,
     InvitationRole,
     MembershipRole,
@@ -38,7 +38,15 @@ from tenants.models import (
     TakenSlug,
     VendorMembershipEnvironment,
 )
-from tests.factories import EnvironmentFactory, RoleFactory, UserFactory, VendorFactory, VendorMembershipFactory
+from tests.factories import (
+    EnvironmentFactory,
+    RoleFactory,
+    UserFactory,
+    VendorFactory,
+    VendorMembershipFactory,
+    insert_copy,
+    prepared,
+)
 
 ON_SQLITE = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
 # A unique key over more than the primary key is there for composite foreign keys to point at: nothing breaks it alone.
@@ -74,6 +82,10 @@ def scene(world):
     good = {
         "vendor": (world.vendor, lambda: {"name": "New", "slug": "new"}),
         "environment": (production, lambda: {"name": "New", "slug": "new", "token_prefix": "new"}),
+        "brand": (
+            Brand.objects.create(environment=production, name="Bolt", accent="#2f6fde"),
+            lambda: {"environment": staging.id},
+        ),
         "apiidentifier": (production.api_identifiers.get(), lambda: {"uri": "urn:new", "is_default": False}),
         "tenant": (acme.tenant, lambda: {"name": "New", "slug": "new", "external_id": "new"}),
         "permission": (production.permissions.get(key="reports:read"), lambda: {"key": "new"}),
@@ -176,6 +188,11 @@ ROWS = [
     ("environment_token_prefix_form", "environment", _set(token_prefix="New")),
     ("environment_algorithm_known", "environment", _set(signing_algorithm="HS256")),
     ("environment_colour_known", "environment", _set(colour="pink")),
+    ("brand_accent_form", "brand", _set(accent="#2F6FDE")),
+    ("brand_accent_form", "brand", _set(accent="2f6fde")),
+    ("brand_logo_with_type", "brand", _set(logo=b"x", logo_type="image/svg+xml", logo_digest="0")),
+    ("brand_logo_with_type", "brand", _set(logo=b"x", logo_type="image/png", logo_digest="")),
+    ("brand_logo_with_type", "brand", _set(logo=None, logo_type="image/png", logo_digest="0")),
     ("apiidentifier_unique_in_environment", "apiidentifier", _same("uri")),
     ("apiidentifier_one_default", "apiidentifier", _set(is_default=True)),
     ("apiidentifier_absolute_uri", "apiidentifier", _set(uri="/relative")),
@@ -415,43 +432,12 @@ def _constraint(name):
     return next((model, found) for model in _our_models() for found in model._meta.constraints if found.name == name)
 
 
-def insert_copy(row, changes):
-    """Insert the row's columns again, some of them changed; answers the new row's primary key."""
-    model = row._meta.model
-    columns = {field.column: field for field in model._meta.local_concrete_fields if not field.generated}
-    values = dict(zip(columns, _raw(row, list(columns)), strict=True)) | _prepared(model, changes)
-    key = model._meta.pk
-    if key.get_internal_type() == "UUIDField":
-        values[key.column] = key.get_db_prep_value(uuid4(), connection)
-    else:
-        del values[key.column]
-    names = ", ".join(connection.ops.quote_name(column) for column in values)
-    marks = ", ".join(["%s"] * len(values))
-    sql = f"INSERT INTO {model._meta.db_table} ({names}) VALUES ({marks}) RETURNING {key.column}"  # noqa: S608 -- ours
-    with connection.cursor() as cursor:
-        cursor.execute(sql, list(values.values()))
-        return cursor.fetchone()[0]
-
-
 def update(row, key, changes):
-    values = _prepared(row._meta.model, changes)
+    values = prepared(row._meta.model, changes)
     sets = ", ".join(f"{connection.ops.quote_name(column)} = %s" for column in values)
-    sql = f"UPDATE {row._meta.db_table} SET {sets} WHERE id = %s"  # noqa: S608 -- ours
+    sql = f"UPDATE {row._meta.db_table} SET {sets} WHERE {row._meta.pk.column} = %s"  # noqa: S608 -- ours
     with connection.cursor() as cursor:
         cursor.execute(sql, [*values.values(), key])
-
-
-def _prepared(model, changes):
-    fields = {name: model._meta.get_field(name) for name in changes}
-    return {field.column: field.get_db_prep_save(changes[name], connection) for name, field in fields.items()}
-
-
-def _raw(row, columns):
-    names = ", ".join(connection.ops.quote_name(column) for column in columns)
-    key = row._meta.pk.get_db_prep_value(row.pk, connection)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {names} FROM {row._meta.db_table} WHERE id = %s", [key])  # noqa: S608 -- ours
-        return cursor.fetchone()
 
 
 def _refused(row, names, act):

@@ -60,6 +60,8 @@ OPERATIONS = {
     ("/api/v1/environments/{slug}", "get"),
     ("/api/v1/environments/{slug}", "patch"),
     ("/api/v1/environments/{slug}", "delete"),
+    ("/api/v1/environments/{slug}/brand", "get"),
+    ("/api/v1/environments/{slug}/brand", "patch"),
     ("/api/v1/environments/{slug}/suspend", "post"),
     ("/api/v1/environments/{slug}/reinstate", "post"),
     ("/api/v1/environments/{slug}/restore", "post"),

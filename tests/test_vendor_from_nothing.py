@@ -155,9 +155,9 @@ def test_a_form_of_one_environment_does_nothing_in_another(vendor, browse):
 
 
 PAGES = (
-    "", "settings/", "settings/environments/new/", "roles/", "roles/new/", "permissions/", "permissions/new/",
-    "token-types/", "token-types/tenant/access_token/", "tenants/", "tenants/new/", "all-tokens/", "tokens/",
-    "tokens/new/", "keys/", "keys/rotate/", "people/", "people/invite/", "audit/",
+    "", "settings/", "settings/brand/", "settings/environments/new/", "roles/", "roles/new/", "permissions/",
+    "permissions/new/", "token-types/", "token-types/tenant/access_token/", "tenants/", "tenants/new/", "all-tokens/",
+    "tokens/", "tokens/new/", "keys/", "keys/rotate/", "people/", "people/invite/", "audit/",
 )  # fmt: skip
 OF_A_TENANT = ("members/", "members/invite/", "members/invitations/", "roles/", "roles/new/", "audit/")
 

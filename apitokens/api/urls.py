@@ -1,6 +1,7 @@
 from django.urls import path
 
 from apitokens.api import (
+    brand,
     bulk,
     environments,
     events,
@@ -67,6 +68,7 @@ urlpatterns = [
     ),
     path("environments", environments.Environments.as_view(), name="environments"),
     path("environments/<slug:slug>", environments.OneEnvironment.as_view(), name="environment"),
+    path("environments/<slug:slug>/brand", brand.EnvironmentBrand.as_view(), name="environment-brand"),
     path("environments/<slug:slug>/suspend", environments.EnvironmentSuspend.as_view(), name="environment-suspend"),
     path(
         "environments/<slug:slug>/reinstate", environments.EnvironmentReinstate.as_view(), name="environment-reinstate"

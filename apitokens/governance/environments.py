@@ -35,6 +35,8 @@ from tenants.queries import held_roles, lock
 # How long a deleted one can be restored; then housekeeping erases it.
 HELD_FOR = timedelta(hours=72)
 IDENTIFIERS_MAX, URI_MAX = 20, 255
+# Seconds within which somebody may be asked again who they are; 0 asks never.
+REAUTHENTICATE_AFTER = range(60, 24 * 3600 + 1)
 # RFC 8707 section 2: an absolute URI without a fragment; of the characters of RFC 3986 section 2.
 ABSOLUTE_URI = re.compile(r"[a-z][a-z0-9+.-]*:[!$-;=?-\[\]_a-z~]+")
 # How PostgreSQL and SQLite name them in their errors.
@@ -68,7 +70,7 @@ class OwnersAndAdminsOnly(Refusal):
     code = "owners_and_admins_only"
 
     def __init__(self) -> None:
-        super().__init__("Only an owner or an admin of the vendor can loosen the ceiling, signed in as themselves.")
+        super().__init__("Only an owner or an admin of the vendor can loosen this, signed in as themselves.")
 
 
 class TooLate(Refusal):
@@ -149,16 +151,17 @@ def edit(
     api_identifiers: Sequence[str] | None = None,
     default_role: str | None = None,
     signing_algorithm: str | None = None,
+    reauthenticate_after: int | None = None,
     expected: str | Sequence[str] | None = None,
 ) -> Environment:
     """Change what is given and leave the rest.
 
     `api_identifiers` are all of them, the default one first. `default_role` is the key or id of the role that the
     client born with each new tenant gets; empty for no such client. `signing_algorithm` is that of keys to come: the
-    one that signs goes on until it is rotated.
+    one that signs goes on until it is rotated. `reauthenticate_after` is in seconds; 0 asks never.
     """
     with _changing(by, "environment.edited", environment, unique=_taken(name or "")):
-        by, environment, grantor = _locked(by, environment, at)
+        by, environment, grantor = locked(by, environment, at)
         check_holds(grantor, "environments:create")
         before = snapshot(environment)
         check_version(expected, before)
@@ -171,11 +174,15 @@ def edit(
             environment.strict_ceiling = strict_ceiling
         if signing_algorithm is not None:
             environment.signing_algorithm = _clean_algorithm(signing_algorithm)
+        if reauthenticate_after is not None:
+            _choose_reauthentication(by, environment, grantor, reauthenticate_after, at)
         if api_identifiers is not None:
             _identify(environment, api_identifiers)
         if default_role is not None:
             _choose_default_role(environment, grantor, default_role)
-        environment.save(update_fields=["name", "colour", "strict_ceiling", "signing_algorithm"])
+        environment.save(
+            update_fields=["name", "colour", "strict_ceiling", "signing_algorithm", "reauthenticate_after"]
+        )
         after = snapshot(environment)
         if after != before:
             _record(by, "environment.edited", environment, before, after)
@@ -185,7 +192,7 @@ def edit(
 def suspend(*, by: Principal, environment: Environment, at: datetime) -> Environment:
     """Nothing works in it until it is reinstated; JWTs issued until now stay dead for good (R5)."""
     with _changing(by, "environment.suspended", environment):
-        by, environment, grantor = _locked(by, environment, at)
+        by, environment, grantor = locked(by, environment, at)
         check_holds(grantor, "environments:delete")
         if environment.suspended_at is not None:
             raise AlreadySo(f"{environment.name} is suspended already.")
@@ -194,7 +201,7 @@ def suspend(*, by: Principal, environment: Environment, at: datetime) -> Environ
 
 def reinstate(*, by: Principal, environment: Environment, at: datetime) -> Environment:
     with _changing(by, "environment.reinstated", environment):
-        by, environment, grantor = _locked(by, environment, at)
+        by, environment, grantor = locked(by, environment, at)
         check_holds(grantor, "environments:create")
         if environment.suspended_at is None:
             raise AlreadySo(f"{environment.name} is not suspended.")
@@ -205,7 +212,7 @@ def delete(*, by: Principal, environment: Environment, typed_name: str, at: date
     """It stops at once, and is erased once it has been on hold for `HELD_FOR`."""
     with _changing(by, "environment.deleted", environment):
         lock(environment.vendor)
-        by, environment, grantor = _locked(by, environment, at, even_if_deleted=True)
+        by, environment, grantor = locked(by, environment, at, even_if_deleted=True)
         check_holds(grantor, "environments:delete")
         check_owner(by)
         if environment.deleted_at is not None:
@@ -220,7 +227,7 @@ def delete(*, by: Principal, environment: Environment, typed_name: str, at: date
 def restore(*, by: Principal, environment: Environment, at: datetime) -> Environment:
     """Within the hold: as it was, suspended if it was; JWTs issued before stay dead."""
     with _changing(by, "environment.restored", environment):
-        by, environment, grantor = _locked(by, environment, at, even_if_deleted=True)
+        by, environment, grantor = locked(by, environment, at, even_if_deleted=True)
         check_holds(grantor, "environments:create")
         check_owner(by)
         if environment.deleted_at is None:
@@ -241,6 +248,7 @@ def snapshot(environment: Environment) -> dict[str, object]:
         "name": environment.name,
         "colour": environment.colour,
         "strict_ceiling": environment.strict_ceiling,
+        "reauthenticate_after": environment.reauthenticate_after,
         "signing_algorithm": environment.signing_algorithm,
         "api_identifiers": identifiers_of(environment),
         "default_role": role.key if role else "",
@@ -349,7 +357,7 @@ def _changing(
     return changing(by, verb, target_kind="environment", target_id=environment.id, unique=unique)
 
 
-def _locked(
+def locked(
     by: Principal, environment: Environment, at: datetime, *, even_if_deleted: bool = False
 ) -> tuple[Principal, Environment, Grantor]:
     """Who asks, the environment, held exclusively, and the grantor, as they are now."""
@@ -376,6 +384,23 @@ def _check_may_loosen(environment: Environment, grantor: Grantor, strict: bool) 
     """Without the strict ceiling a token could hand out what it lacks: letting it do so is granting (R3)."""
     if environment.strict_ceiling and not strict and not grantor.is_unlimited:
         raise OwnersAndAdminsOnly
+
+
+def _choose_reauthentication(
+    by: Principal, environment: Environment, grantor: Grantor, seconds: int, at: datetime
+) -> None:
+    """Asking people later, or never, is for people who have just been asked: no token lifts what guards it."""
+    if seconds and seconds not in REAUTHENTICATE_AFTER:
+        raise InvalidField(
+            "reauthenticate_after",
+            f"Use {REAUTHENTICATE_AFTER.start} seconds to {REAUTHENTICATE_AFTER.stop - 1}, or 0 to ask nobody again.",
+        )
+    now = environment.reauthenticate_after
+    if now and (not seconds or seconds > now):
+        if not grantor.is_unlimited:
+            raise OwnersAndAdminsOnly
+        ceiling.check_confirmed(by, at=at)
+    environment.reauthenticate_after = seconds
 
 
 def _identify(environment: Environment, uris: Sequence[str]) -> None:

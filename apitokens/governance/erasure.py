@@ -12,10 +12,12 @@ from typing import Any
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
+from accounts import open_sessions
 from accounts.models import User
 from apitokens.changing import AlreadySo
 from apitokens.governance import environments, invitations, members, tenants, vendor_members
@@ -87,6 +89,7 @@ def erase_user(*, user: User, actor: Actor, at: datetime, force: bool = False) -
         _check_not_erased(user)
         withdrawn = _withdraw_invitations(user, actor, at)
         EmailAddress.objects.filter(user=user).delete()
+        Authenticator.objects.filter(user=user).delete()
         _pseudonymise(user, at)
         forget([user.id])
         record(
@@ -176,7 +179,7 @@ def _withdraw_invitations(user: User, actor: Actor, at: datetime) -> int:
 
 def _pseudonymise(user: User, at: datetime) -> None:
     nobody = f"{user.id}@erased.invalid"
-    user.name = ""
+    user.name = user.time_zone = ""
     if user.voucher_id is None:
         user.email = nobody
     else:
@@ -192,8 +195,11 @@ def _pseudonymise(user: User, at: datetime) -> None:
 
 
 def _end_sessions(user: User) -> int:
-    """They open nothing any more, the account being inactive; they go all the same. Only they know whose they are."""
-    ended = 0
+    """They open nothing any more, the account being inactive; they go all the same.
+
+    Those that are in no list, too, and only they know whose they are.
+    """
+    ended = open_sessions.end_all(user)
     for session in Session.objects.order_by("pk").iterator(chunk_size=BATCH):
         if session.get_decoded().get("_auth_user_id") == str(user.pk):
             session.delete()

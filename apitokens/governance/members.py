@@ -165,6 +165,8 @@ def remove(*, by: Principal, membership: Membership, at: datetime, delete_tokens
 
     `delete_tokens` are token ids among the tenant's tokens that this person made or was shown: they go for good.
     """
+    if delete_tokens:
+        ceiling.check_confirmed(by, at=at)
     with _changing(by, "membership.ended", membership):
         by, grantor, member = _locked(by, membership, at)
         check_holds(grantor, "members:delete")

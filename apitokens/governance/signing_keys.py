@@ -16,7 +16,8 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q
 
-from apitokens import ceiling, jwts, keyring, keys
+from accounts import sealing
+from apitokens import ceiling, jwts, keyring
 from apitokens.changing import AlreadySo, changing, record_change
 from apitokens.models import SigningKey
 from apitokens.orders import InvalidField
@@ -135,7 +136,7 @@ def wrapping(environment: Environment) -> Wrapping:
         try:
             if _rewrapped(key) is not None:
                 found.under_old.append(key)
-        except keys.KeyUnreadable:
+        except sealing.SealUnreadable:
             found.unreadable.append(key)
     return found
 
@@ -223,7 +224,7 @@ def _reencrypt(environment: Environment) -> int:
 
 
 def _rewrapped(key: SigningKey) -> bytes | None:
-    return keys.rewrap(bytes(key.private_key_encrypted), settings.KEY_ENCRYPTION_KEYS)
+    return sealing.reseal(bytes(key.private_key_encrypted), settings.KEY_ENCRYPTION_KEYS)
 
 
 def _with_private_part(environment: Environment) -> list[SigningKey]:

@@ -17,8 +17,10 @@ from tenants.models import Environment
 
 FIELDS: Mapping[str, str | Promise] = {
     **SETTINGS,
+    "accent": gettext_lazy("Accent colour"),
     "api_identifiers": gettext_lazy("API identifiers"),
     "audiences": gettext_lazy("APIs"),
+    "brand_name": gettext_lazy("Name of the brand"),
     "colour": gettext_lazy("Colour"),
     "compromised": gettext_lazy("Compromised"),
     "deadline": gettext_lazy("The old one works until"),
@@ -30,8 +32,10 @@ FIELDS: Mapping[str, str | Promise] = {
     "granted_through": gettext_lazy("Granted"),
     "ip_allowlist": gettext_lazy("Networks"),
     "key": gettext_lazy("Key"),
+    "logo": gettext_lazy("Logo"),
     "not_before": gettext_lazy("Starts"),
     "permissions": gettext_lazy("Permissions"),
+    "reauthenticate_after": gettext_lazy("People are asked again after"),
     "replacement": gettext_lazy("Replaced by"),
     "roles": gettext_lazy("Roles"),
     "secrets": gettext_lazy("Secrets and keys"),
@@ -134,6 +138,8 @@ def _value(name: str, value: Any, named: Callable[[Sequence[str]], list[str]]) -
         return _("yes") if value else _("no")
     if isinstance(value, list):
         return in_short(named(value)) or _("none")
+    if name == "reauthenticate_after" and not value:
+        return _("never")
     if name in SECONDS:
         return in_words(value)
     if name in MOMENTS:

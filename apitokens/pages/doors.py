@@ -9,6 +9,7 @@ from django.views.decorators.cache import never_cache
 
 from apitokens import access
 from apitokens.access import open_tenant
+from apitokens.pages.confirming import confirmed
 from apitokens.pages.navigation import PORTAL_TABS
 from apitokens.pages.places import PageRequest, Place
 
@@ -27,10 +28,11 @@ def tenant_page(permission: str | None) -> Callable[[View], View]:
             principal = open_tenant(request, slug)
             request.principal = principal
             request.place = Place("portal", slug)
+            request.branded = principal.environment
             request.tabs_to = PORTAL_TABS
             if permission is not None:
                 access.require(principal, permission)
-            return view(request, principal, **named)
+            return confirmed(view, request, principal, **named)
 
         return open_door
 

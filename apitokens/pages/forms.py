@@ -2,22 +2,23 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from django import forms
-from django.utils.text import capfirst
+from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from apitokens.access import grantor_for
-from apitokens.finding import Chosen, StateFilter
+from apitokens.finding import StateFilter
 from apitokens.keys import LONGEST_KEY, KeyRefused, read_public_key
 from apitokens.models import DAY, ApiToken, Kind, Owner, TokenType
 from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, Order
 from apitokens.pages.choices import ExplainedCheckboxes, ExplainedRadios, OfferedChoice, OfferedChoices
 from apitokens.pages.places import PagePrincipal
 from apitokens.pages.refusable import RefusableForm, VersionedForm, with_others
-from apitokens.pages.words import in_words
+from apitokens.pages.words import IN_WHICH_ZONE, in_words
 from apitokens.services import version
 from apitokens.setup import BUILT_IN
 from tenants.models import Environment, Permission
@@ -25,6 +26,8 @@ from tenants.policy import why_not
 from tenants.queries import available_roles, held_roles
 
 NEVER = "never"
+OF_GRANT = ("owner", "kind", "roles", "permissions", "without")
+NAMELESS = _("A token without a name yet")
 LEAST_TO_CHOOSE = 2
 DIGITS_MAX = 12
 SHOWN_PERMISSIONS = 4
@@ -114,7 +117,7 @@ class ExpiryFields(forms.Form):
         label=_("Or on a date"),
         required=False,
         widget=Moment(),
-        help_text=_("In UTC."),
+        help_text=IN_WHICH_ZONE,
     )
 
     def offer_lifetimes(self, types: Sequence[TokenType], *, unsaid: str) -> None:
@@ -215,7 +218,7 @@ class RestrictionFields(forms.Form):
         label=_("Not before"),
         required=False,
         widget=Moment(),
-        help_text=_("In UTC. It is refused until then. Empty: it works at once."),
+        help_text=format_lazy("{} {}", IN_WHICH_ZONE, _("It is refused until then. Empty: it works at once.")),
     )
     audiences = OfferedChoices(
         label=_("Only for these APIs"),
@@ -301,24 +304,6 @@ class TakeOverForm(RefusableForm):
         field.widget.explain = lambda value: (because.get(value, ""), "")
 
 
-class TokenSearch(forms.Form):
-    """Which tokens of a list: by what can stand in an address."""
-
-    kind = OfferedChoice(label=_("Kind"), required=False)
-    state = OfferedChoice(label=_("State"), required=False)
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.fields["kind"].choices = [("", _("Every kind")), *((kind, words[0]) for kind, words in KIND_HELP.items())]
-        self.fields["state"].choices = [("", _("Every state")), *STATE_WORDS.items()]
-
-    def chosen(self) -> Chosen:
-        """What no token can match is as if it had not been asked for: an old address still opens the list."""
-        asked = self.cleaned_data if self.is_valid() else {}
-        kind, state = asked.get("kind", ""), asked.get("state", "")
-        return Chosen(kind=kind if kind in Kind.values else "", state=state if state in set(StateFilter) else "")
-
-
 class TokenForm(NonceForm, TokenNaming, ExpiryFields, ProofFields, RestrictionFields):
     """A new token: four fields that matter, the rest under *Restrict further*."""
 
@@ -397,9 +382,23 @@ class TokenForm(NonceForm, TokenNaming, ExpiryFields, ProofFields, RestrictionFi
         offered = frozenset().union(*(role.permissions for role in held.values()))
         self.fields["without"].choices = _pairs(key for key in offered if grantor.holds(key))
 
+    # What says what it may do; the rest is its name, and how it proves itself.
+    judged = frozenset({*RestrictionFields.under_restrictions, *ExpiryFields.base_fields, *OF_GRANT})
+
     def order(self) -> Order:
         """What the person asks for."""
+        return self._order(self.cleaned_data)
+
+    def draft(self) -> Order | None:
+        """The order as far as it is filled in, under no name yet; None as long as nobody knows for whom it is."""
         data = self.cleaned_data
+        if not (data.get("owner") and data.get("kind")) or not self.judged.isdisjoint(self.errors):
+            return None
+        if data["owner"] != Owner.USER and not (data["roles"] or data.get("permissions")):
+            return None
+        return replace(self._order({"name": "", "description": "", **data}), name=str(NAMELESS), public_key=None)
+
+    def _order(self, data: dict[str, Any]) -> Order:
         return Order(
             owner=data["owner"],
             kind=data["kind"],

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
@@ -45,6 +46,15 @@ PORTAL_TABS = (
     TabTo("usage:read", gettext_lazy("Usage"), "usage", "chart-column"),
     TabTo("audit:read", gettext_lazy("Audit"), "audit", "scroll-text"),
 )
+# A person's own pages, which are in no tenant.
+PERSONAL_TABS = (
+    (gettext_lazy("Your profile"), "account", "circle-user-round"),
+    (gettext_lazy("My tokens"), "portal:my-tokens", "key-round"),
+    (gettext_lazy("Security"), "mfa_index", "shield-check"),
+    (gettext_lazy("Sessions"), "usersessions_list", "monitor"),
+)
+# Not for an identity vouched for elsewhere, which signs in there.
+LOCAL_TABS = frozenset({"mfa_index"})
 
 
 @dataclass
@@ -95,10 +105,20 @@ class Navigation:
         return self.principal.environment if self.principal else None
 
     @cached_property
+    def personal_tabs(self) -> list[Tab]:
+        """The person's own pages."""
+        is_vouched = self.user.voucher_id is not None
+        hidden = LOCAL_TABS if is_vouched else frozenset()
+        offered = [(label, reverse(name), icon) for label, name, icon in PERSONAL_TABS if name not in hidden]
+        here = max((url for _, url, _ in offered if self.path.startswith(url)), key=len, default="")
+        return [Tab(label=str(label), url=url, icon=icon, is_current=url == here) for label, url, icon in offered]
+
+    @cached_property
     def tabs(self) -> list[Tab]:
         """Tabs that would answer 403 are absent."""
         if self.principal is None or self.place is None:
-            return []
+            is_own = any(tab.is_current for tab in self.personal_tabs)
+            return self.personal_tabs if is_own or self.path == reverse("account_change_password") else []
         offered = [(to, self.place.url(to.name)) for to in self.tabs_to if self.principal.holds(to.permission)]
         # The longest address that leads here: one tab's may begin like another's.
         here = max((url for _, url in offered if self.path.startswith(url)), key=len, default="")

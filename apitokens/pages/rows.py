@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from django.utils.translation import gettext as _
@@ -23,6 +23,7 @@ from apitokens.principals import ConsolePrincipal
 from apitokens.services import is_own, needs
 from audit.models import ActorKind, AuditEvent, Outcome
 
+RECENTLY = timedelta(days=7)
 STATES = {
     State.USABLE: ("usable", gettext_lazy("Active")),
     State.DISABLED: ("disabled", gettext_lazy("Disabled")),
@@ -127,6 +128,7 @@ VERBS = {
     "environment.deleted": gettext_lazy("Deleted the environment"),
     "environment.restored": gettext_lazy("Restored the environment"),
     "environment.erased": gettext_lazy("Erased the environment"),
+    "brand.changed": gettext_lazy("Changed the brand of the environment"),
     "environment.configuration_copied": gettext_lazy("Copied the configuration of another environment"),
     "signing_key.published": gettext_lazy("Published the next signing key"),
     "signing_key.activated": gettext_lazy("Let the signing key take over"),
@@ -182,6 +184,7 @@ TRIED = {
     "environment.reinstated": gettext_lazy("Tried to reinstate the environment"),
     "environment.deleted": gettext_lazy("Tried to delete the environment"),
     "environment.restored": gettext_lazy("Tried to restore the environment"),
+    "brand.changed": gettext_lazy("Tried to change the brand of the environment"),
     "environment.configuration_copied": gettext_lazy("Tried to copy the configuration of another environment"),
     "signing_key.published": gettext_lazy("Tried to rotate the signing key"),
     "signing_key.compromised": gettext_lazy("Tried to declare a signing key compromised"),
@@ -290,6 +293,11 @@ class TokenRow:
     @property
     def last_used_label(self) -> str:
         return last_used_in_words(self.token.last_used_at, self.token.last_used_ip, never=_("never"))
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether it was used so recently that something surely depends on it."""
+        return self.token.last_used_at is not None and self.token.last_used_at > self.at - RECENTLY
 
     @property
     def roles_label(self) -> str:

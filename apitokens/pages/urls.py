@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apitokens.pages import invitations, members, records, roles, rotation, tokens, usage, views
+from apitokens.pages import invitations, members, personal, records, roles, rotation, ticked, tokens, usage, views
 from apitokens.pages.doors import tenant_page
 
 app_name = "portal"
@@ -10,9 +10,11 @@ _to_roles = tenant_page("roles:read")
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("account/tokens/", personal.my_tokens, name="my-tokens"),
     path("t/<slug:slug>/", tenant_page(None)(views.tenant), name="tenant"),
     path("t/<slug:slug>/tokens/", _to_tokens(tokens.tokens), name="tokens"),
     path("t/<slug:slug>/tokens/new/", _to_tokens(tokens.token_new), name="token-new"),
+    path("t/<slug:slug>/tokens/ticked/", _to_tokens(ticked.tokens_ticked), name="tokens-ticked"),
     path("t/<slug:slug>/tokens/<str:token_id>/", _to_tokens(tokens.token), name="token"),
     path("t/<slug:slug>/tokens/<str:token_id>/edit/", _to_tokens(tokens.token_edit), name="token-edit"),
     path("t/<slug:slug>/tokens/<str:token_id>/disable/", _to_tokens(tokens.token_disable), name="token-disable"),

@@ -1,10 +1,11 @@
 """Words that several pages share."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
+from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.functional import Promise
+from django.utils.functional import Promise, lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -37,7 +38,7 @@ SETTINGS: Mapping[str, str | Promise] = {
     "may_make_tokens": gettext_lazy("May make tokens"),
 }
 # Of the settings, those that are durations.
-SECONDS = {"default_lifetime", "longest_lifetime", "jwt_lifetime", "longest_overlap"}
+SECONDS = {"default_lifetime", "longest_lifetime", "jwt_lifetime", "longest_overlap", "reauthenticate_after"}
 
 
 def in_words(seconds: int) -> str:
@@ -53,8 +54,28 @@ def in_words(seconds: int) -> str:
 
 
 def at_moment(at: datetime) -> str:
-    """To the minute, as it stands within a sentence."""
-    return date_format(at, "j M Y, H:i") + " UTC"
+    """To the minute, as it stands within a sentence: in the reader's time zone, with UTC beside it."""
+    in_utc = at.astimezone(UTC)
+    if not zone_name():
+        return date_format(in_utc, "j M Y, H:i") + " UTC"
+    local = timezone.localtime(at)
+    beside = date_format(in_utc, "H:i" if in_utc.date() == local.date() else "j M, H:i")
+    return date_format(local, "j M Y, H:i T") + f" ({beside} UTC)"
+
+
+def zone_name() -> str:
+    """The reader's time zone; empty for UTC."""
+    name = timezone.get_current_timezone_name()
+    return "" if name == "UTC" else name
+
+
+def _said_of_zone() -> str:
+    name = zone_name()
+    return _("In your time zone, %(zone)s.") % {"zone": name} if name else _("In UTC.")
+
+
+# Where a moment is typed.
+IN_WHICH_ZONE = lazy(_said_of_zone, str)()
 
 
 def last_used_in_words(at: datetime | None, ip: str | None, *, never: str) -> str:

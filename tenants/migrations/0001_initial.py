@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("strict_ceiling", models.BooleanField(default=True)),
+                ("reauthenticate_after", models.PositiveIntegerField(default=900)),
                 ("generation", models.PositiveIntegerField(default=0)),
                 ("suspended_at", models.DateTimeField(blank=True, null=True)),
                 ("deleted_at", models.DateTimeField(blank=True, null=True)),
@@ -746,6 +747,45 @@ class Migration(migrations.Migration):
                         fields=("environment", "vendor"),
                         name="vendormembershipenvironment_environment_of_vendor",
                         to_fields=("id", "vendor"),
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Brand",
+            fields=[
+                (
+                    "environment",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="brand",
+                        serialize=False,
+                        to="tenants.environment",
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=60)),
+                ("accent", models.CharField(blank=True, max_length=7)),
+                ("logo", models.BinaryField(blank=True, null=True)),
+                ("logo_type", models.CharField(blank=True, max_length=16)),
+                ("logo_digest", models.CharField(blank=True, max_length=16)),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("accent", ""), ("accent__regex", "^#[0-9a-f]{6}$"), _connector="OR"),
+                        name="brand_accent_form",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("logo__isnull", True), ("logo_digest", ""), ("logo_type", "")),
+                            models.Q(
+                                models.Q(("logo__isnull", False), ("logo_type__in", ["image/png", "image/webp"])),
+                                models.Q(("logo_digest", ""), _negated=True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="brand_logo_with_type",
                     ),
                 ],
             },
