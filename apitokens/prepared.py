@@ -93,4 +93,6 @@ class Prepared(Generic[Row]):
         queryset = self._write()
         compiler = queryset.query.get_compiler(using=queryset.db)
         sql, values = compiler.as_sql()
+        # It belongs to the thread that asked first; nothing of it is needed any more.
+        compiler.connection = None
         return _Written(queryset, compiler, sql, tuple(values))
