@@ -3,7 +3,7 @@
 import binascii
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,11 +18,13 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
 
+PAGE_MAX = 100
+
 
 class Pages(CursorPagination):
     page_size = 50
     page_size_query_param = "page_size"
-    max_page_size = 100
+    max_page_size = PAGE_MAX
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
         """Links lead to where people and machines reach us, whatever the request's Host header says."""
@@ -132,11 +134,11 @@ class TokenPages(Pages):
     """Tokens in any of their orders. A position is the value and the id of a row, so many may share a value or lack it.
 
     The ids of a page are found first, and what it shows of them is read then: all that is annotated would else be
-    worked out for every row that has to be sorted.
+    worked out for every row that has to be sorted. `read` does that, in any order; else the query itself, once more.
     """
 
-    def __init__(self, sort: Sort = Sort.NEWEST) -> None:
-        self.sort = sort
+    def __init__(self, sort: Sort = Sort.NEWEST, *, read: Callable[[Sequence[UUID]], list[Any]] | None = None) -> None:
+        self.sort, self.read = sort, read
         self.column = COLUMNS[sort.removeprefix("-")]
         self.is_ascending = not sort.startswith("-")
 
@@ -155,8 +157,9 @@ class TokenPages(Pages):
         is_turned = position is not None
         self._first = keys[0] if keys and (is_more if is_backwards else is_turned) else None
         self._last = keys[-1] if keys and (is_turned if is_backwards else is_more) else None
-        known = {row.pk: row for row in queryset.filter(pk__in=[pk for _, pk in keys])}
-        self.page = [known[pk] for _, pk in keys if pk in known]
+        pks = [pk for _, pk in keys]
+        known = {row.pk: row for row in (self.read(pks) if self.read else queryset.filter(pk__in=pks))}
+        self.page = [known[pk] for pk in pks if pk in known]
         return self.page
 
     def get_next_link(self) -> str | None:

@@ -81,6 +81,10 @@ class Prepared(Generic[Row]):
             raise ObjectDoesNotExist
         return rows[0]
 
+    def all(self, **given: object) -> list[Row]:
+        """Every row; raises KeyError as `first`."""
+        return list(self._rows(given))
+
     def _rows(self, given: Mapping[str, object]) -> "QuerySet[Row]":
         written = self._written
         asking: Any = _Asking(written, given)

@@ -31,7 +31,7 @@ from apitokens.pages.records import tokens_csv_url
 from apitokens.pages.rows import KINDS
 from apitokens.paging import TokenPages
 from apitokens.principals import ConsolePrincipal
-from apitokens.querysets import ApiTokenQuerySet
+from apitokens.querysets import SHOWN, ApiTokenQuerySet
 from audit.services import Refusal
 from console.confirming import UNPROCESSABLE
 from console.doors import console_page
@@ -150,8 +150,8 @@ def all_tokens(request: PageRequest, principal: ConsolePrincipal) -> HttpRespons
     form = FilterForm(request.GET, environment=principal.environment)
     chosen = form.chosen() if form.is_valid() else Chosen()
     found = access.visible_tokens(principal).none() if form.errors else access.visible_tokens(principal)
-    found = pages.with_all_shown(among(found, chosen, environment=principal.environment, at=at), principal)
-    cursor = TokenPages()
+    found = among(found, chosen, environment=principal.environment, at=at)
+    cursor = TokenPages(read=SHOWN[access.sees_flags(principal)])
     rows = pages.token_rows(page_of(cursor, found, request), request, principal, at)
     query = "" if chosen.is_empty else f"?{urlencode(chosen.described())}"
     context = {

@@ -36,6 +36,7 @@ from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import UNSET, Expiry, Grant, InvalidField, Order
 from apitokens.paging import TokenPages
 from apitokens.principals import Principal
+from apitokens.querysets import TOLD
 from tenants.models import Membership
 
 SECRET_FIELD = {Kind.ACCESS_TOKEN: "access_token", Kind.CLIENT_CREDENTIALS: "client_secret"}
@@ -128,10 +129,8 @@ class Tokens(APIView):
         tokens = among(access.visible_tokens(principal), chosen, environment=principal.environment, at=at)
         if request.GET.get("usable") == "true":
             tokens = tokens.usable(at=at)
-        if access.sees_flags(principal):
-            tokens = tokens.with_suspicions()
-        pages = TokenPages(sort)
-        page = pages.paginate_queryset(tokens.with_standing().with_last_four().with_versions(), request)
+        pages = TokenPages(sort, read=TOLD[access.sees_flags(principal)])
+        page = pages.paginate_queryset(tokens, request)
         context = {"at": at, "flags_for": principal}
         return pages.get_paginated_response(TokenOutput(page, many=True, context=context).data)
 

@@ -33,7 +33,7 @@ from apitokens.pages.usage import use_of
 from apitokens.pages.words import at_moment, in_words
 from apitokens.paging import Sort, TokenPages
 from apitokens.policy import Layer
-from apitokens.querysets import ApiTokenQuerySet
+from apitokens.querysets import SHOWN, ApiTokenQuerySet
 from audit.models import AuditEvent
 from audit.services import Refusal
 from tenants.policy import PermissionMissing
@@ -78,9 +78,10 @@ def _listed(
     is_unknown: bool = False,
 ) -> HttpResponse:
     """`is_unknown`: a secret was sent that is none of a token which this person may see."""
-    at, chosen, pages = timezone.now(), search.chosen(), TokenPages(search.sorted_by)
+    at, chosen = timezone.now(), search.chosen()
+    pages = TokenPages(search.sorted_by, read=SHOWN[access.sees_flags(principal)])
     found = among(visible, chosen, environment=principal.environment, at=at)
-    rows = token_rows(page_of(pages, with_all_shown(found, principal), request), request, principal, at)
+    rows = token_rows(page_of(pages, found, request), request, principal, at)
     context = {
         "tokens": rows,
         "count": _counted(found) if rows else "",
