@@ -32,7 +32,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def clock():
-    with time_machine.travel(timezone.now().replace(microsecond=0), tick=False) as clock:
+    with time_machine.travel((timezone.now() + SECOND).replace(microsecond=0), tick=False) as clock:
         yield clock
 
 
