@@ -10,7 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from accounts import seeds
+from accounts import languages, seeds
 from accounts.models import User
 from accounts.security import record_of
 from accounts.visits import client_ip
@@ -26,6 +26,10 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_user_display(self, user: User) -> str:
         return str(user)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, object]) -> None:
+        with languages.for_mail_to(email):
+            super().send_mail(template_prefix, email, context)
 
     def get_client_ip(self, request: HttpRequest) -> str:
         """The one that everything else here goes by; limits by address need one."""

@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from allauth.account.forms import ReauthenticateForm as PasswordForm
-from allauth.account.internal.flows.login import get_authentication_records, record_authentication
+from allauth.account.internal.flows.login import (
+    AUTHENTICATION_METHODS_SESSION_KEY,
+    get_authentication_records,
+    record_authentication,
+)
 from allauth.account.internal.flows.reauthentication import reauthenticate_by_password
 from allauth.core import ratelimit
 from allauth.mfa.models import Authenticator
@@ -46,6 +50,20 @@ def sign_in_invited(request: HttpRequest, user: User) -> None:
     """Whoever has just chosen the account's password, by a link that only its owner got."""
     login(request, user, backend=BACKEND)
     record_authentication(request, user, method="password")
+
+
+def sign_in_vouched(request: HttpRequest, user: User, *, proven_at: datetime | None) -> None:
+    """Somebody for whom their voucher has just spoken, which says when they showed it who they are, or does not."""
+    login(request, user, backend=BACKEND)
+    record_vouched(request, user, proven_at=proven_at)
+
+
+def record_vouched(request: HttpRequest, user: User, *, proven_at: datetime | None) -> None:
+    """That there is a session proves nothing of lately: without a time it is no proof at all."""
+    record_authentication(request, user, method="voucher")
+    records = get_authentication_records(request, user)
+    records[-1]["at"] = proven_at.timestamp() if proven_at else 0
+    request.session[AUTHENTICATION_METHODS_SESSION_KEY] = records
 
 
 @dataclass

@@ -49,15 +49,21 @@ class ProfileForm(forms.ModelForm):
         help_text=gettext_lazy("Times are shown in it, with UTC beside."),
     )
 
+    language = forms.ChoiceField(label=gettext_lazy("Language"), required=False)
+
     class Meta:
         model = User
-        fields = ["name", "time_zone"]
+        fields = ["name", "language", "time_zone"]
         labels = {"name": gettext_lazy("Name")}
         help_texts = {"name": gettext_lazy("As others see you: in lists of members, and beside what you did.")}
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.fields["name"].widget.attrs["autocomplete"] = "name"
+        self.fields["language"].choices = [  # type: ignore[attr-defined]
+            ("", gettext_lazy("As the browser asks")),
+            *settings.LANGUAGES,
+        ]
         self.fields["time_zone"].choices = [  # type: ignore[attr-defined]
             ("", "UTC"),
             *((name, name.replace("_", " ")) for name in time_zones()),

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from allauth.usersessions.models import UserSession
 from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.auth.hashers import make_password
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
@@ -68,6 +70,11 @@ def end_all(user: User) -> int:
     ended = Session.objects.filter(pk__in=keys).delete()[0]
     UserSession.objects.filter(user=user).delete()
     return ended
+
+
+def end_vouched(voucher_id: UUID) -> None:
+    """Of everybody for whom it vouches: a session is bound to the person's password, though it be one that none has."""
+    User.objects.filter(voucher_id=voucher_id).update(password=make_password(None))
 
 
 def gone() -> QuerySet[UserSession]:

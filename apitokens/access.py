@@ -16,7 +16,7 @@ from accounts.visits import client_ip as client_ip
 from accounts.visits import user_actor as user_actor
 from apitokens import credentials
 from apitokens.authentication import Authenticated
-from apitokens.models import ApiToken, Owner
+from apitokens.models import ApiToken, Owner, PortalSession
 from apitokens.principals import ConsolePrincipal, MemberPrincipal, Principal
 from apitokens.querysets import WITH_EVERYTHING, ApiTokenQuerySet
 from audit.actors import Actor
@@ -49,6 +49,16 @@ class PortalRequest(Visit):
     user: User
     # Whose brand the page wears; without it, ours.
     branded: Environment
+    # The slug of the environment in whose embedded pages this is; elsewhere empty.
+    embedded_in: str
+    portal_session: PortalSession | None
+    # Where somebody came from who is in embedded pages, if they can go back.
+    return_url: str
+    urlconf: str
+
+
+class SignInElsewhere(Exception):
+    """They are a member, and signed in by another way than the tenant has."""
 
 
 def of_membership(membership: Membership, request: PortalRequest) -> MemberPrincipal:
@@ -130,6 +140,7 @@ def memberships_of(user: User) -> QuerySet[Membership]:
     """The doors that a person has, in the order of the tenants' names."""
     return (
         Membership.objects.active()
+        .with_a_way_in()
         .filter(user=user)
         .select_related("tenant", "environment", "user")
         .order_by("tenant__name", "id")
@@ -140,8 +151,17 @@ def open_tenant(request: PortalRequest, slug: str) -> MemberPrincipal:
     """The signed-in person in that tenant. Somebody else's tenant is 404, as one that never existed (R2)."""
     membership = memberships_of(request.user).filter(tenant__slug=slug).first()
     if membership is None:
+        if shut_out(request.user).filter(tenant__slug=slug).exists():
+            raise SignInElsewhere
         raise Http404
     return of_membership(membership, request)
+
+
+def shut_out(user: User) -> QuerySet[Membership]:
+    """The active memberships that open nothing, since their tenants let people in by single sign-on alone."""
+    return Membership.objects.active().filter(
+        user=user, user__voucher_id__isnull=True, tenant__identity_provider__is_enforced=True
+    )
 
 
 def environments_of(user: User) -> QuerySet[Environment]:

@@ -7,12 +7,14 @@ from enum import StrEnum
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q
+from django.utils.translation import gettext as _
 
 from apitokens.credentials import TOKEN_ID, parse, redacted
 from apitokens.models import ApiTokenRole, Kind, Owner, Secret
 from apitokens.orders import InvalidField, name_key
 from apitokens.paging import Sort
 from apitokens.querysets import ApiTokenQuerySet
+from audit.words import listed
 from tenants.models import Environment
 
 TEXT_MAX = 100
@@ -39,7 +41,7 @@ def sort_in(text: str, *, is_everywhere: bool = False) -> Sort:
     if not text:
         return Sort.NEWEST
     if text not in known:
-        raise InvalidField("sort", f"Sort is one of {', '.join(known)}.")
+        raise InvalidField("sort", _("Sort is one of %(known)s.") % {"known": listed(known)})
     return Sort(text)
 
 
@@ -71,12 +73,16 @@ class Chosen:
         """Raises InvalidField for what no token could match."""
         for name, known in (("owner", Owner.values), ("kind", Kind.values), ("state", list(StateFilter))):
             if getattr(self, name) and getattr(self, name) not in known:
-                raise InvalidField(name, f"{name.capitalize()} is one of {', '.join(known)}.")
+                raise InvalidField(
+                    name, _("%(name)s is one of %(known)s.") % {"name": name.capitalize(), "known": listed(known)}
+                )
         for name in ("role", "q", "parent"):
             if len(getattr(self, name)) > TEXT_MAX or "\0" in getattr(self, name):
-                raise InvalidField(name, f"At most {TEXT_MAX} characters, none of them invisible.")
+                raise InvalidField(name, _("At most %(most)s characters, none of them invisible.") % {"most": TEXT_MAX})
         if redacted(self.q) != self.q:
-            raise InvalidField("q", "This looks like a secret. Search by the token's id, name or last four characters.")
+            raise InvalidField(
+                "q", _("This looks like a secret. Search by the token's id, name or last four characters.")
+            )
 
 
 def among(tokens: ApiTokenQuerySet, chosen: Chosen, *, environment: Environment, at: datetime) -> ApiTokenQuerySet:

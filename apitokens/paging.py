@@ -209,5 +209,9 @@ class SigningKeyPages(TimePages):
     ordering: Any = ("-created_at", "-id")
 
 
+class PortalSessionPages(TimePages):
+    ordering: Any = ("-created_at", "-id")
+
+
 class EnvironmentPages(TimePages):
     ordering: Any = ("-created_at", "-id")

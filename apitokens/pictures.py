@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import unpack_from
 
+from django.utils.translation import gettext as _
+
 PNG, WEBP = "image/png", "image/webp"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 START_OF_VP8 = b"\x9d\x01\x2a"
@@ -36,7 +38,7 @@ def read(data: bytes) -> Picture:
         return _png(list(_chunks_of_png(data)))
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(list(_chunks_of_webp(data)))
-    raise NoPicture("This is neither a PNG nor a WebP picture.")
+    raise NoPicture(_("This is neither a PNG nor a WebP picture."))
 
 
 def _png(chunks: list[Chunk]) -> Picture:
@@ -111,8 +113,10 @@ def _chunks_of_webp(data: bytes) -> Iterator[Chunk]:
 
 
 def _damaged(kind: str) -> NoPicture:
-    return NoPicture(f"This {kind} picture is damaged, or something else is attached to it: save it anew.")
+    return NoPicture(
+        _("This %(kind)s picture is damaged, or something else is attached to it: save it anew.") % {"kind": kind}
+    )
 
 
 def _moving() -> NoPicture:
-    return NoPicture("A logo stands still: take a picture without an animation.")
+    return NoPicture(_("A logo stands still: take a picture without an animation."))

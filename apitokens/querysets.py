@@ -422,7 +422,7 @@ class PreparedPage:
 
 
 def _by_ids() -> ApiTokenQuerySet:
-    ids = [Given(f"pk{number}", UUIDField()) for number in range(PAGE_MAX)]
+    ids: list[Any] = [Given(f"pk{number}", UUIDField()) for number in range(PAGE_MAX)]
     found: ApiTokenQuerySet = apps.get_model("apitokens", "ApiToken").objects.filter(pk__in=ids)
     return found
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from apitokens import ceiling, credentials, policy, versions
 from apitokens.ceiling import Decided
@@ -67,14 +68,14 @@ class NameTaken(InvalidField):
     code = "name_taken"
 
     def __init__(self, name: str) -> None:
-        super().__init__("name", f"There is a token named {name} already: choose another name.")
+        super().__init__("name", _("There is a token named %(name)s already: choose another name.") % {"name": name})
 
 
 class Expired(Refusal):
     code = "expired"
 
     def __init__(self) -> None:
-        super().__init__("This token has expired and can't be revived: make a new one.")
+        super().__init__(_("This token has expired and can't be revived: make a new one."))
 
 
 class Gone(Refusal):
@@ -84,7 +85,7 @@ class Gone(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("There is no such thing here, or it is not yours.")
+        super().__init__(_("There is no such thing here, or it is not yours."))
 
 
 class AlreadyIssued(Refusal):
@@ -94,7 +95,7 @@ class AlreadyIssued(Refusal):
     is_denial = False
 
     def __init__(self, token: ApiToken | None) -> None:
-        super().__init__("This was sent before. Its secret was shown in the first answer only: make a new secret.")
+        super().__init__(_("This was sent before. Its secret was shown in the first answer only: make a new secret."))
         self.token = token
 
 
@@ -286,7 +287,7 @@ def _set_bounds(
 
 def _grant_anew(token: ApiToken, grantor: Grantor, grant: Grant) -> None:
     if not grant.roles and not grant.permissions:
-        raise InvalidField("roles", "Name the roles or the permissions that it shall have.")
+        raise InvalidField("roles", _("Name the roles or the permissions that it shall have."))
     decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
     token.token_roles.all().delete()
     _apply(token, decided, grantor)
@@ -305,12 +306,14 @@ def take_over(*, by: Principal, token: ApiToken, permissions: Collection[str], a
         ceiling.check_enabled(token.token_type)
         ceiling.check_no_wider(by, token)
         if token.granted_through != ApiToken.GrantedThrough.ROLES or not permissions:
-            raise InvalidField("permissions", "Its roles have nothing new for it.")
+            raise InvalidField("permissions", _("Its roles have nothing new for it."))
         # Nobody edits a role while we hold the environment (`ceiling.grantor_of`).
         held = held_roles(token.roles.all()).values()
         everything = policy.grantor_with(list(held)).permissions
         if unknown := set(permissions) - everything:
-            raise InvalidField("permissions", f"None of its roles holds {', '.join(sorted(unknown))[:200]}.")
+            raise InvalidField(
+                "permissions", _("None of its roles holds %(unknown)s.") % {"unknown": ", ".join(sorted(unknown))[:200]}
+            )
         without = everything - set(token.granted) - set(permissions)
         grant = Grant(roles=tuple(role.key for role in held), without=tuple(sorted(without)))
         before = snapshot(token)

@@ -11,7 +11,7 @@ from accounts import open_sessions
 from accounts.models import CacheEntry
 from apitokens import counting, versions
 from apitokens.governance import erasure
-from apitokens.models import IssueNonce, RevokedJWT, UsageHour, UsedAssertion
+from apitokens.models import IssueNonce, PortalSession, RevokedJWT, UsageHour, UsedAssertion
 
 NONCES_KEPT = timedelta(days=7)
 # A server whose clock is behind ours must not see a JWT that was revoked, or an assertion that was used, come back.
@@ -29,6 +29,7 @@ def run(*, at: datetime | None = None) -> int:
         CacheEntry.objects.filter(expires__lt=at),
         RevokedJWT.objects.filter(expires_at__lt=at - CLOCKS_DIFFER),
         UsedAssertion.objects.filter(expires_at__lt=at - CLOCKS_DIFFER),
+        PortalSession.objects.over(at=at),
         UsageHour.objects.filter(hour__lt=at - counting.KEPT),
     )
     versions.retire_overdue(at=at)

@@ -13,8 +13,11 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
 
+from accounts import languages
 from accounts.models import User
 from accounts.sealing import SealUnreadable
 from apitokens.access import PortalRequest
@@ -62,11 +65,11 @@ def body_limit(get_response: GetResponse) -> GetResponse:
             length = 0
         if not length and request.headers.get("Transfer-Encoding"):
             # WSGI has no end of such a body: it would be taken for an empty one, and the error be about that.
-            detail = "Say how long the body is, by a Content-Length header: nothing was read."
+            detail = _("Say how long the body is, by a Content-Length header: nothing was read.")
             return errors.answer(request, 411, "length_required", detail)
         if length > settings.BODY_LIMIT:
-            limit = settings.BODY_LIMIT // 1024
-            return errors.answer(request, 413, "too_large", f"The body is over {limit} KiB: nothing was read.")
+            detail = _("The body is over %(most)s KiB: nothing was read.") % {"most": settings.BODY_LIMIT // 1024}
+            return errors.answer(request, 413, "too_large", detail)
         return get_response(request)
 
     return respond
@@ -79,6 +82,22 @@ class CompressedPages(GZipMiddleware):
         if not response.get("Content-Type", "").startswith("text/html"):
             return response
         return super().process_response(request, response)
+
+
+def language(get_response: GetResponse) -> GetResponse:
+    """Pages are in the language of their reader; machines, which compare what they read, are answered in English."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        if request.path.startswith(OF_MACHINES):
+            return get_response(request)
+        chosen = languages.of_reader(request)
+        with translation.override(chosen):
+            response = get_response(request)
+        patch_vary_headers(response, ["Accept-Language", "Cookie"])
+        response.setdefault("Content-Language", chosen)
+        return response
+
+    return respond
 
 
 def time_zone(get_response: GetResponse) -> GetResponse:

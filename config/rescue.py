@@ -93,7 +93,7 @@ class EnvironmentAdmin(ReadOnly):
     search_fields = ("^name", "=slug")
     fields = readonly_fields = (
         "id", "vendor", "name", "slug", "colour", "token_prefix", "signing_algorithm", "strict_ceiling",
-        "reauthenticate_after", "generation", "suspended_at", "deleted_at", "created_at",
+        "reauthenticate_after", "embedding_origins", "generation", "suspended_at", "deleted_at", "created_at",
     )  # fmt: skip
 
 

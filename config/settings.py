@@ -3,13 +3,13 @@
 Nothing insecure starts: without its keys, or with a plain-http origin that is not this very machine, it refuses.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.translation import gettext_lazy as _
 
 from config import keyfiles
 
@@ -62,6 +62,11 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 if TRUSTED_PROXIES < 0:
     raise ImproperlyConfigured("TRUSTED_PROXIES counts proxies: 0 or more.")
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+# Networks that what tenants configure may lead into although they are not public; in them plain http will do.
+try:
+    OUTBOUND_NETWORKS = [ip_network(each.strip()) for each in env.list("OUTBOUND_NETWORKS", default=[])]
+except ValueError as error:
+    raise ImproperlyConfigured(f"OUTBOUND_NETWORKS lists networks such as 10.1.0.0/16: {error}.") from error
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -86,7 +91,6 @@ INSTALLED_APPS = [
     "oauth2_provider",
     "rest_framework",
     "drf_spectacular",
-    "drf_spectacular_sidecar",
     "csp",
     "lucide",
 ]
@@ -97,12 +101,15 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.CompressedPages",
     "csp.middleware.CSPMiddleware",
-    "config.middleware.body_limit",
+    "config.embedding.embedded",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "apitokens.pages.embedded.Door",
     "accounts.middleware.visited",
+    "config.middleware.language",
+    "config.middleware.body_limit",
     "config.middleware.time_zone",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -124,7 +131,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "apitokens.pages.navigation.navigation",
                 "apitokens.pages.appearance.appearance",
-            ]
+            ],
         },
     }
 ]
@@ -243,11 +250,15 @@ BODY_LIMIT = DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
 
 LANGUAGE_CODE = "en-gb"
-LANGUAGES = [("en-gb", _("English"))]
+LANGUAGES = [("en-gb", "English"), ("de", "Deutsch"), ("ar", "العربية")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+# How each language writes days and times.
+FORMAT_MODULE_PATH = ["config.formats"]
+LANGUAGE_COOKIE_NAME = "language"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-STATIC_URL = "static/"
+STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
@@ -288,8 +299,6 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "apitokens.api.schema.add_problems",
     ],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
         "OwnerEnum": "apitokens.models.Owner",
         "KindEnum": "apitokens.models.Kind",

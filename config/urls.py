@@ -1,9 +1,8 @@
-from csp.decorators import csp_update
 from django.conf import settings
 from django.urls import include, path
-from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 
+from apitokens.api.reference import reference
 from apitokens.oauth import documents
 from apitokens.oauth.introspection import introspect
 from apitokens.oauth.revocation import revoke
@@ -12,15 +11,11 @@ from apitokens.oauth.token import token
 from apitokens.pages import appearance
 from config import health
 
-# Swagger UI writes its own styles; this page alone lets it.
-api_reference = require_safe(
-    csp_update({"style-src": "'unsafe-inline'"})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
-)
-
 urlpatterns = [
     path("", include("apitokens.pages.urls")),
     path("console/", include("console.urls")),
     path("theme/", appearance.theme, name="theme"),
+    path("language/", appearance.language, name="language"),
     path("", include("accounts.urls")),
     path("oauth2/token", token, name="oauth-token"),
     path("oauth2/introspect", introspect, name="oauth-introspect"),
@@ -36,7 +31,7 @@ urlpatterns = [
     path("e/<slug:environment>/.well-known/openid-configuration", documents.openid, name="openid-configuration"),
     path("api/v1/", include("apitokens.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", api_reference, name="api-docs"),
+    path("api/docs/", reference, name="api-docs"),
     path("healthz", health.alive),
     path("readyz", health.ready),
     path("metrics", health.metrics),

@@ -19,7 +19,7 @@ class BrandForm(VersionedForm):
         label=_("Accent colour"),
         max_length=16,
         required=False,
-        widget=forms.TextInput({"placeholder": "#1a6650", "spellcheck": "false", "autocomplete": "off"}),
+        widget=forms.TextInput({"placeholder": "#1a6650", "spellcheck": "false", "autocomplete": "off", "dir": "ltr"}),
         help_text=_(
             "Of buttons and, as far as it can be read, of links. It has to stand out from the page in light and in "
             "dark. Empty: ours."

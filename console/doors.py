@@ -9,6 +9,7 @@ from functools import wraps
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponseBase
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from apitokens import access
@@ -30,8 +31,11 @@ class Switched(Refusal):
 
     def __init__(self, rendered_for: Environment) -> None:
         super().__init__(
-            f"This form was for the environment {rendered_for.name}, and you have gone on to another since. "
-            f"Open the page in {rendered_for.name} again if that is where you meant to do this."
+            _(
+                "This form was for the environment %(name)s, and you have gone on to another since. Open the page in "
+                "%(name)s again if that is where you meant to do this."
+            )
+            % {"name": rendered_for.name}
         )
 
 

@@ -35,6 +35,7 @@ def settings(request: PageRequest, principal: ConsolePrincipal) -> HttpResponse:
         **state,
         "api_identifiers": "\n".join(environments.identifiers_of(environment)),
         "reauthenticate_after": environment.reauthenticate_after or NEVER,
+        "embedding_origins": "\n".join(environment.embedding_origins),
     }
     data = request.POST if request.method == "POST" else None
     form = SettingsForm(data, initial=initial, environment=environment, version=version_of(state))

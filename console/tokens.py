@@ -33,6 +33,7 @@ from apitokens.paging import TokenPages
 from apitokens.principals import ConsolePrincipal
 from apitokens.querysets import SHOWN, ApiTokenQuerySet
 from audit.services import Refusal
+from audit.words import listed
 from console.confirming import UNPROCESSABLE
 from console.doors import console_page
 from tenants.models import Environment, Role, Tenant
@@ -119,18 +120,18 @@ class FilterForm(forms.Form):
         tenant = Tenant.objects.filter(pk=data["tenant"]).first() if data["tenant"] else None
         roles = dict(self.fields["role"].choices)  # type: ignore[attr-defined]
         parts = (
-            (tenant, _("of %s")),
-            (OWNED.get(data["owner"]), "%s"),
-            (KINDS[Kind(data["kind"])] if data["kind"] else "", _("of the kind “%s”")),
-            (data["role"] and roles.get(data["role"], data["role"]), _("with the role %s")),
-            (STATE_WORDS[data["state"]] if data["state"] else "", _("in the state “%s”")),
-            (data["never_used"] and _("never used"), "%s"),
-            (data["expiring"] and _("that expire within 30 days"), "%s"),
-            (self.people(), _("made by %s")),
-            (data["parent"], _("made by the token %s")),
+            (tenant, _("of %(what)s")),
+            (OWNED.get(data["owner"]), "%(what)s"),
+            (KINDS[Kind(data["kind"])] if data["kind"] else "", _("of the kind “%(what)s”")),
+            (data["role"] and roles.get(data["role"], data["role"]), _("with the role %(what)s")),
+            (STATE_WORDS[data["state"]] if data["state"] else "", _("in the state “%(what)s”")),
+            (data["never_used"] and _("never used"), "%(what)s"),
+            (data["expiring"] and _("that expire within 30 days"), "%(what)s"),
+            (self.people(), _("made by %(what)s")),
+            (data["parent"], _("made by the token %(what)s")),
         )
-        said = ", ".join(
-            words % (chosen.name if isinstance(chosen, Tenant) else chosen) for chosen, words in parts if chosen
+        said = listed(
+            words % {"what": chosen.name if isinstance(chosen, Tenant) else chosen} for chosen, words in parts if chosen
         )
         return _("All tokens %(conditions)s.") % {"conditions": said}
 

@@ -23,16 +23,28 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import open_sessions
+from accounts import open_sessions, seeds
 from accounts.models import User
 from apitokens import credentials, principals, services
+from apitokens.governance import sso
 from apitokens.models import ApiToken, Owner
 from apitokens.orders import Expiry, Grant, Order
 from apitokens.setup import give_role
 from audit.actors import Actor
 from audit.models import ActorKind, AuditEvent
 from config.demo import PERMISSIONS
-from tenants.models import Environment, Membership, Permission, Role, RolePermission, Tenant, Vendor, VendorMembership
+from tenants.models import (
+    Environment,
+    IdentityProvider,
+    IdentityProviderRole,
+    Membership,
+    Permission,
+    Role,
+    RolePermission,
+    Tenant,
+    Vendor,
+    VendorMembership,
+)
 from tenants.queries import grantor_of_membership
 from tests.factories import EnvironmentFactory, MembershipFactory, TenantFactory, VendorMembershipFactory
 
@@ -141,6 +153,30 @@ class Office:
         if environment is not None:
             path += f"{'&' if '?' in path else '?'}environment={environment.slug}"
         return _call_api(self.browser(role), method, path, body, headers)
+
+
+def removed_from_sso(house: House) -> Membership:
+    """Of the house's identity provider, whose address leads nowhere, somebody who came by it and was removed."""
+    now, issuer = timezone.now(), "https://127.0.0.1"
+    provider = IdentityProvider.objects.create(
+        environment=house.environment,
+        tenant=house.tenant,
+        issuer=issuer,
+        voucher_id=sso.voucher_of(house.tenant, issuer),
+        client_id="portal",
+        sealed_secret=seeds.seal("secret"),
+        secret_set_at=now,
+    )
+    viewer = house.role("viewer")
+    IdentityProviderRole.objects.create(
+        provider=provider,
+        role=viewer,
+        tenant=house.tenant,
+        environment=house.environment,
+        role_scope_id=viewer.scope_id,
+    )
+    user = User.objects.create(voucher_id=provider.voucher_id, voucher_user_id="left", name="Lea Left")
+    return MembershipFactory(tenant=house.tenant, user=user, ended_at=now)
 
 
 def signed_in(user: User) -> Client:

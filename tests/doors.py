@@ -11,12 +11,15 @@ PAGES and API are those of a tenant, which `test_doors` walks.
 
 import re
 
+from django.test import Client
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
 from apitokens.governance import invitations, vendor_members
+from apitokens.models import PortalSession
 from apitokens.principals import system
 from tenants.models import Permission, Role
+from tests.cast import removed_from_sso
 
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 NEW = {"name": "New", "kind": "access_token", "roles": ["viewer"]}
@@ -31,6 +34,14 @@ def _invited(world):
 def _invited_to_acme(world):
     asked = {"email": "somebody@acme.example", "roles": ["viewer"], "at": timezone.now()}
     return invitations.invite(by=system(world.production), tenant=world.acme.tenant, **asked).invitation
+
+
+def _portal_session(world):
+    token = world.acme.issue_for_environment(name="Opener").plaintext
+    body = {"tenant": str(world.acme.tenant.id), "user": {"id": "somebody"}, "roles": ["viewer"]}
+    headers = {"Authorization": f"Bearer {token}"}
+    Client().post("/api/v1/portal-sessions", body, content_type="application/json", headers=headers)
+    return PortalSession.objects.get()
 
 
 def _role(world):
@@ -57,6 +68,8 @@ IDS = {
     "membership_id": lambda world: str(world.acme.people["member"].id),
     "tenant_invitation_id": lambda world: str(_invited_to_acme(world).id),
     "invitation_id": lambda world: str(_invited(world).id),
+    "removed_id": lambda world: str(removed_from_sso(world.acme).id),
+    "session_id": lambda world: str(_portal_session(world).id),
 }
 
 _SETTINGS = {
@@ -64,10 +77,12 @@ _SETTINGS = {
     "colour": "red",
     "api_identifiers": "https://api.example",
     "strict_ceiling": "on",
+    "embedding_origins": "https://app.bolt.example",
     "reauthenticate_after_0": "15",
     "reauthenticate_after_1": "60",
     "signing_algorithm": "ES256",
 }
+_SSO = {"issuer": "https://127.0.0.1", "client_id": "portal", "roles": "viewer"}
 # The vendor's people are those of all its environments, and nothing of a token's.
 OF_THE_VENDOR = ("people/", "vendor-")
 _BACKEND = {"name": "New", "owner": "environment", "kind": "access_token", "roles": "backend"}
@@ -116,6 +131,15 @@ CONSOLE = [
     ),
     ("POST", "tenants/<uuid:tenant_id>/members/<uuid:membership_id>/suspend/", {}, 302, "members:delete"),
     ("POST", "tenants/<uuid:tenant_id>/members/<uuid:membership_id>/reinstate/", {}, 302, "members:create"),
+    ("GET", "tenants/<uuid:tenant_id>/sso/", {}, 200, None),
+    ("GET", "tenants/<uuid:tenant_id>/sso/edit/", {}, 200, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/edit/", _SSO, 302, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/try/", {}, 502, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/<uuid:removed_id>/readmit/", {}, 302, "members:create"),
+    ("GET", "tenants/<uuid:tenant_id>/sso/enforce/", {}, 200, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/enforce/", {}, 422, "sso:create"),
+    ("GET", "tenants/<uuid:tenant_id>/sso/remove/", {}, 200, "sso:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/remove/", {}, 302, "sso:delete"),
     ("GET", "tenants/<uuid:tenant_id>/suspend/", {}, 200, "tenants:delete"),
     ("POST", "tenants/<uuid:tenant_id>/suspend/", {}, 302, "tenants:delete"),
     ("POST", "tenants/<uuid:tenant_id>/reinstate/", {}, 302, "tenants:create"),
@@ -128,7 +152,7 @@ CONSOLE = [
     ("GET", "all-tokens/", {}, 200, None),
     ("POST", "all-tokens/", {"q": "Nothing is called like this"}, 200, None),
     ("GET", "all-tokens/disable/?owner=environment", {}, 200, "environment-tokens:delete"),
-    ("POST", "all-tokens/disable/", {"owner": "environment", "expected": "1"}, 302, "environment-tokens:delete"),
+    ("POST", "all-tokens/disable/", {"owner": "environment", "expected": "2"}, 302, "environment-tokens:delete"),
     ("GET", "tokens/", {}, 200, None),
     ("POST", "tokens/", {"q": "Any"}, 302, None),
     ("GET", "tokens/ticked/", {}, 302, None),
@@ -193,6 +217,9 @@ CONSOLE = [
     ("POST", "settings/restore/", {}, 302, "environments:create"),
 ]
 ENVIRONMENT_API = [
+    ("GET", "portal-sessions", None, 200, None),
+    ("DELETE", "portal-sessions/<uuid:session_id>", None, 204, "portal-sessions:delete"),
+    ("DELETE", "portal-sessions?user=somebody", None, 204, "portal-sessions:delete"),
     ("GET", "environments", None, 200, None),
     (
         "POST",
@@ -230,6 +257,10 @@ ENVIRONMENT_API = [
     ("POST", "tenants", {"name": "Initech", "slug": "initech"}, 201, "tenants:create"),
     ("GET", "tenants/<uuid:tenant_id>", None, 200, None),
     ("PATCH", "tenants/<uuid:tenant_id>", {"name": "Acme", "external_id": "acme"}, 200, "tenants:create"),
+    ("GET", "tenants/<uuid:tenant_id>/sso", None, 200, None),
+    ("PUT", "tenants/<uuid:tenant_id>/sso", {**_SSO, "roles": ["viewer"]}, 200, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/members/<uuid:removed_id>/readmit", None, 200, "members:create"),
+    ("DELETE", "tenants/<uuid:tenant_id>/sso", None, 204, "sso:delete"),
     ("POST", "tenants/<uuid:tenant_id>/suspend", None, 200, "tenants:delete"),
     ("POST", "tenants/<uuid:tenant_id>/reinstate", None, 200, "tenants:create"),
     ("DELETE", "tenants/<uuid:tenant_id>", {"name": "Acme"}, 200, "tenants:delete"),
@@ -287,6 +318,15 @@ PAGES = [
     ("POST", "t/<slug:slug>/members/<uuid:member_id>/reinstate/", {}, 302),
     ("GET", "t/<slug:slug>/members/<uuid:member_id>/remove/", {}, 200),
     ("POST", "t/<slug:slug>/members/<uuid:member_id>/remove/", {}, 302),
+    ("GET", "t/<slug:slug>/sso/", {}, 200),
+    ("GET", "t/<slug:slug>/sso/edit/", {}, 200),
+    ("POST", "t/<slug:slug>/sso/edit/", {}, 422),
+    ("POST", "t/<slug:slug>/sso/try/", {}, 502),
+    ("POST", "t/<slug:slug>/sso/<uuid:removed_id>/readmit/", {}, 302),
+    ("GET", "t/<slug:slug>/sso/enforce/", {}, 200),
+    ("POST", "t/<slug:slug>/sso/enforce/", {}, 422),
+    ("GET", "t/<slug:slug>/sso/remove/", {}, 200),
+    ("POST", "t/<slug:slug>/sso/remove/", {}, 422),
     ("GET", "t/<slug:slug>/leave/", {}, 200),
     ("POST", "t/<slug:slug>/leave/", {}, 302),
 ]

@@ -423,10 +423,11 @@ def test_a_long_change_is_told_in_short():
 def test_what_was_refused_is_told_as_an_attempt():
     """What the system does alone, and what reports itself, is not tried."""
     never = {
+        "portal_session.opened",
         "access.denied", "admin.changed", "apitoken.permission_deleted",
         "apitoken.retired_secret_used", "apitoken.role_deleted", "apitoken.secret_in_address",
         "apitoken.wrong_secret", "environment.erased", "invitation.replaced", "invitation.withdrawn",
-        "membership.created", "membership.resumed", "signing_key.activated", "signing_key.reencrypted",
+        "membership.created", "signing_key.activated", "signing_key.reencrypted",
         "signing_key.replaced", "signing_key.retired", "tenant.erased", "user.erased", "vendor_invitation.replaced",
         "vendor_membership.created", "vendor_membership.resumed",
     }  # fmt: skip

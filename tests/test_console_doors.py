@@ -171,7 +171,7 @@ def test_in_the_console_an_auditor_reads_everything_and_changes_nothing(doors):
 
 def is_of_the_person(form):
     """In the account menu of every page, and about no environment."""
-    return 'action="/accounts/logout/"' in form or 'action="/theme/"' in form
+    return any(f'action="{path}"' in form for path in ("/accounts/logout/", "/theme/", "/language/"))
 
 
 def test_a_page_for_an_auditor_offers_no_form_that_would_be_refused(doors):
@@ -285,7 +285,8 @@ SHOWN_AGAIN = {
     "tokens/new/", "tokens/<str:token_id>/edit/", "tokens/<str:token_id>/take-over/", "tokens/<str:token_id>/rotate/",
     "roles/", "roles/new/", "roles/<uuid:role_id>/edit/", "roles/<uuid:role_id>/delete/",
     "permissions/new/", "permissions/<uuid:permission_id>/edit/", "permissions/<uuid:permission_id>/delete/",
-    "people/invite/", "people/<uuid:member_id>/",
+    "people/invite/", "people/<uuid:member_id>/", "tenants/<uuid:tenant_id>/sso/edit/",
+    "tenants/<uuid:tenant_id>/sso/enforce/", "tenants/<uuid:tenant_id>/sso/remove/",
 }  # fmt: skip
 
 

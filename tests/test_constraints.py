@@ -3,7 +3,9 @@
 A bad row is a copy of a good one with the columns of one rule changed; the same copy without that change is accepted.
 """
 
+from datetime import timedelta
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from django.apps import apps
@@ -18,6 +20,7 @@ from apitokens.models import (
     DAY,
     ApiTokenRole,
     IssueNonce,
+    PortalSession,
     RevokedJWT,
     Secret,
     SigningKey,
@@ -31,6 +34,7 @@ from audit.models import AuditEvent
 from tenants.constraints import CompositeForeignKey
 from tenants.models import (
     Brand,
+    IdentityProviderRole,
     InvitationEnvironment,
     InvitationRole,
     MembershipRole,
@@ -38,6 +42,7 @@ from tenants.models import (
     TakenSlug,
     VendorMembershipEnvironment,
 )
+from tests.cast import removed_from_sso
 from tests.factories import (
     EnvironmentFactory,
     RoleFactory,
@@ -54,6 +59,7 @@ IMPLIED_BY_PRIMARY_KEY = {
     "environment_agreement_key", "tenant_agreement_key", "permission_agreement_key", "role_scope_agreement_key",
     "role_environment_agreement_key", "membership_agreement_key", "vendormembership_agreement_key",
     "tokentype_agreement_key", "apitoken_agreement_key", "invitation_agreement_key", "invitation_vendor_agreement_key",
+    "identityprovider_agreement_key",
 }  # fmt: skip
 
 # Rows of these, and the column slug, refuse every update: see test_append_only.py.
@@ -74,7 +80,7 @@ def scene(world):
     personal = acme.issue("admin", kind="client_credentials", owner="user").token
     free_cell = production.token_types.get(owner="user", kind="client_credentials")
     staging.token_types.filter(owner="user", kind="client_credentials").delete()
-    nobody = UserFactory()
+    nobody, removed = UserFactory(), removed_from_sso(acme)
     asked = {"by": system(production), "email": "invited@example.com", "at": timezone.now()}
     invitation = invitations.invite(tenant=acme.tenant, roles=["viewer"], **asked).invitation
     vendor_invitation = vendor_members.invite(role="admin", environments=[production], **asked).invitation
@@ -153,6 +159,19 @@ def scene(world):
             ),
             lambda: {"outcome": "accepted"},
         ),
+        "portalsession": (
+            PortalSession.objects.create(
+                environment=production, tenant=acme.tenant, membership=acme.people["viewer"], token=token,
+                digest=b"7" * 32, generation=0, sections=["tokens"], link_expires_at=_in(1), ends_at=_in(60),
+            ),
+            lambda: {"digest": b"8" * 32},
+        ),
+        "identityprovider": (
+            removed.tenant.identity_provider, lambda: {"tenant": globex.tenant.id, "voucher_id": uuid4()}
+        ),
+        "identityproviderrole": (
+            IdentityProviderRole.objects.get(tenant=acme.tenant), lambda: {"role": acme.role("member").id}
+        ),
         "auditevent": (AuditEvent.objects.filter(actor_kind="user").first(), dict),
         "user": (nobody, lambda: {"email": "new@example.com"}),
         "vouched": (
@@ -165,6 +184,10 @@ def scene(world):
         good=good, world=world, production=production, staging=staging, acme=acme, globex=globex, own=own,
         foreign_own=foreign_own, other_environment=other_environment, stranger=stranger, personal=personal,
     )  # fmt: skip
+
+
+def _in(minutes):
+    return timezone.now() + timedelta(minutes=minutes)
 
 
 def _public_names() -> dict[str, object]:
@@ -193,6 +216,20 @@ ROWS = [
     ("brand_logo_with_type", "brand", _set(logo=b"x", logo_type="image/svg+xml", logo_digest="0")),
     ("brand_logo_with_type", "brand", _set(logo=b"x", logo_type="image/png", logo_digest="")),
     ("brand_logo_with_type", "brand", _set(logo=None, logo_type="image/png", logo_digest="0")),
+    ("portalsession_link_unique", "portalsession", _same("digest")),
+    ("portalsession_seen_once_opened", "portalsession", _set(opened_at=timezone.now())),
+    ("portalsession_ends_after_its_link", "portalsession", lambda s, row: {"link_expires_at": row.created_at}),
+    (
+        "portalsession_ends_after_its_link",
+        "portalsession",
+        lambda s, row: {"ends_at": row.link_expires_at - timedelta(seconds=1)},
+    ),
+    (
+        "portalsession_membership_of_tenant",
+        "portalsession",
+        lambda s, row: {"membership": s.globex.people["viewer"].id},
+    ),
+    ("portalsession_tenant_of_environment", "portalsession", lambda s, row: {"environment": s.staging.id}),
     ("apiidentifier_unique_in_environment", "apiidentifier", _same("uri")),
     ("apiidentifier_one_default", "apiidentifier", _set(is_default=True)),
     ("apiidentifier_absolute_uri", "apiidentifier", _set(uri="/relative")),
@@ -389,6 +426,22 @@ ROWS = [
     ("auditevent_outcome_known", "auditevent", _set(outcome="maybe")),
     ("auditevent_refusal_has_reason", "auditevent", _set(outcome="refused")),
     ("auditevent_refusal_has_reason", "auditevent", _set(reason="because")),
+    ("identityprovider_issuer_form", "identityprovider", _set(issuer="ldap://login.example.com")),
+    ("identityprovider_issuer_form", "identityprovider", _set(issuer="https://login.example.com?tenant=acme")),
+    ("identityprovider_tenant_of_environment", "identityprovider", lambda s, row: {"environment": s.staging.id}),
+    ("identityproviderrole_once", "identityproviderrole", _same("role")),
+    ("identityproviderrole_provider_of_tenant", "identityproviderrole", lambda s, row: {"tenant": s.globex.tenant.id}),
+    (
+        "identityproviderrole_tenant_of_environment",
+        "identityproviderrole",
+        lambda s, row: {"environment": s.staging.id, "role": s.own.id, "role_scope_id": s.acme.tenant.id},
+    ),
+    ("identityproviderrole_role_scope", "identityproviderrole", lambda s, row: {"role_scope_id": s.acme.tenant.id}),
+    (
+        "identityproviderrole_role_available_in_tenant",
+        "identityproviderrole",
+        lambda s, row: {"role": s.foreign_own.id, "role_scope_id": s.globex.tenant.id},
+    ),
     ("user_local_email_unique", "user", lambda s, row: {"email": row.email.upper()}),
     ("user_vouched_identity_unique", "vouched", _same("voucher_user_id")),
     ("user_voucher_and_its_id_together", "vouched", _set(voucher_user_id=None)),

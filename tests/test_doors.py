@@ -16,7 +16,7 @@ from apitokens.governance import invitations
 from apitokens.models import ApiToken, TokenType
 from apitokens.principals import system
 from audit.models import AuditEvent
-from tests.cast import basic, bearer, everything_stored, jwt_of
+from tests.cast import basic, bearer, everything_stored, jwt_of, removed_from_sso
 from tests.doors import API, NEW, PAGES, VERBS, console_routes, environment_api_routes, routes, seen
 from tests.factories import RoleFactory
 
@@ -35,12 +35,13 @@ PUBLIC = {
     "accounts/password/reset/", "accounts/password/reset/done/",
     "accounts/password/reset/key/<uidb36>-<key>/", "accounts/password/reset/key/done/", "oauth2/token",
     "oauth2/introspect", "oauth2/revoke",
-    "theme/", "e/<slug:environment>/logo/<str:digest>", "e/<slug:environment>/brand/<str:digest>.css",
+    "theme/", "language/", "e/<slug:environment>/logo/<str:digest>", "e/<slug:environment>/brand/<str:digest>.css",
     "e/<slug:environment>/jwks.json", "e/<slug:environment>/status/<int:number>",
     "e/<slug:environment>/.well-known/oauth-authorization-server",
     ".well-known/oauth-authorization-server/e/<slug:environment>",
     ".well-known/openid-configuration/e/<slug:environment>",
     "e/<slug:environment>/.well-known/openid-configuration", "api/schema/", "api/docs/", "invitations/<str:key>/",
+    "sign-in/", "t/<slug:slug>/sign-in/", "t/<slug:slug>/sign-in/callback/",
     "healthz", "readyz", "metrics",
 }  # fmt: skip
 
@@ -58,6 +59,7 @@ def doors(world):
     world.token = {house.tenant.slug: house.issue("admin").token for house in (world.acme, world.globex)}
     world.role = {house.tenant.slug: _own_role(house) for house in (world.acme, world.globex)}
     world.invitation = {house.tenant.slug: _invited(house) for house in (world.acme, world.globex)}
+    world.removed = {house.tenant.slug: removed_from_sso(house) for house in (world.acme, world.globex)}
     return world
 
 
@@ -79,11 +81,12 @@ def _ids(doors, house):
         "member_id": str(house.people["member"].id),
         "role_id": str(doors.role[house.tenant.slug].id),
         "invitation_id": str(doors.invitation[house.tenant.slug].id),
+        "removed_id": str(doors.removed[house.tenant.slug].id),
     }
 
 
 def _never():
-    nobody = {name: str(uuid4()) for name in ("member_id", "invitation_id", "role_id")}
+    nobody = {name: str(uuid4()) for name in ("member_id", "invitation_id", "role_id", "removed_id")}
     return {"slug": "never", "tenant": str(uuid4()), "external": "never", "token_id": "0" * 12, **nobody}
 
 

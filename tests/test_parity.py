@@ -36,6 +36,13 @@ OF_ROLES = {
     "<uuid:role_id>/edit/": ["PATCH roles/<uuid:role_id>"],
     "<uuid:role_id>/delete/": ["DELETE roles/<uuid:role_id>"],
 }
+OF_SSO = {
+    "": ["GET tenants/<uuid:tenant_id>/sso"],
+    "edit/": ["PUT tenants/<uuid:tenant_id>/sso"],
+    "enforce/": ["PUT tenants/<uuid:tenant_id>/sso"],
+    "remove/": ["DELETE tenants/<uuid:tenant_id>/sso"],
+    "<uuid:removed_id>/readmit/": ["POST tenants/<uuid:tenant_id>/sso/members/<uuid:removed_id>/readmit"],
+}
 TWINS = {
     **{f"{place}/tokens/{page}": twins for place in ("t", "console") for page, twins in OF_TOKENS.items()},
     **{f"{place}/roles/{page}": twins for place in ("t", "console") for page, twins in OF_ROLES.items()},
@@ -84,6 +91,11 @@ TWINS = {
         f"console/tenants/<uuid:tenant_id>/{verb}/": [f"POST tenants/<uuid:tenant_id>/{verb}"]
         for verb in ("suspend", "reinstate", "restore")
     },
+    **{
+        f"{place}/sso/{page}": twins
+        for place in ("t", "console/tenants/<uuid:tenant_id>")
+        for page, twins in OF_SSO.items()
+    },
     "console/": ["GET environments/<slug:slug>"],
     "console/settings/": ["GET environments/<slug:slug>", "PATCH environments/<slug:slug>"],
     "console/settings/brand/": ["GET environments/<slug:slug>/brand", "PATCH environments/<slug:slug>/brand"],
@@ -111,8 +123,11 @@ OF_PEOPLE = {
         for verb in ("suspend", "reinstate")
     },
 }  # fmt: skip
-# A person's own affair: a choice of doors, how pages look, a secret link, one's own seat.
-NO_TWIN = {"", "theme/", "invitations/<str:key>/", "t/", "t/leave/"}
+# A person's own affair: a choice of doors, how they sign in, how pages look, a secret link, one's own seat.
+NO_TWIN = {
+    "", "theme/", "invitations/<str:key>/", "t/", "t/leave/", "sign-in/", "t/sign-in/", "t/sign-in/callback/",
+    "t/sso/try/", "console/tenants/<uuid:tenant_id>/sso/try/",
+}  # fmt: skip
 REFUSALS_OF_DOORS = {401, 403, 405}
 
 

@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
                 ("is_active", models.BooleanField(default=True)),
                 ("is_staff", models.BooleanField(default=False)),
                 ("time_zone", models.CharField(blank=True, max_length=64)),
+                ("language", models.CharField(blank=True, max_length=16)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("erased_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("voucher_id", models.UUIDField(blank=True, editable=False, null=True)),

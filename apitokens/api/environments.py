@@ -28,6 +28,7 @@ from apitokens.governance import copying, environments
 from apitokens.governance.copying import Diff, check_covers_source
 from apitokens.governance.environments import IDENTIFIERS_MAX, REAUTHENTICATE_AFTER, URI_MAX
 from apitokens.orders import NAME_MAX, InvalidField
+from apitokens.origins import ORIGIN_MAX, ORIGINS_MAX
 from apitokens.paging import EnvironmentPages
 from apitokens.principals import Principal
 from tenants.models import Environment
@@ -72,6 +73,15 @@ class EnvironmentChange(StrictSerializer):
         required=False,
         help_text="All of them, the default one first.",
     )
+    embedding_origins = serializers.ListField(
+        child=serializers.CharField(max_length=ORIGIN_MAX),
+        max_length=ORIGINS_MAX,
+        required=False,
+        help_text=(
+            "All origins in whose pages portal sessions may be framed and to whose pages they may lead back, such as "
+            "https://app.example.com; http on localhost and 127.0.0.1 alone."
+        ),
+    )
     default_role = serializers.CharField(
         max_length=128,
         allow_null=True,
@@ -94,6 +104,7 @@ class EnvironmentOutput(serializers.Serializer):
     signing_algorithm = serializers.ChoiceField(choices=Environment.Algorithm.choices)
     strict_ceiling = serializers.BooleanField()
     reauthenticate_after = serializers.IntegerField(help_text="Seconds; 0 asks never.")
+    embedding_origins = serializers.ListField(child=serializers.CharField())
     api_identifiers = serializers.SerializerMethodField()
     default_role = serializers.SerializerMethodField()
     suspended_at = serializers.DateTimeField(allow_null=True)

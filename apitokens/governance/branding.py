@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
 from apitokens import colours, pictures
 from apitokens.changing import changing, check_version, record_change
 from apitokens.colours import DARK, LIGHT
@@ -43,7 +46,7 @@ def change(
         if logo is not None:
             brand.logo, brand.logo_type, brand.logo_digest = _clean_logo(logo)
         if brand.logo_digest and not brand.name:
-            raise InvalidField("name", "A logo needs a name too, for those who can't see it.")
+            raise InvalidField("name", _("A logo needs a name too, for those who can't see it."))
         after = snapshot(brand)
         if after != before:
             brand.save()
@@ -94,7 +97,11 @@ def _clean_name(name: str) -> str:
         return ""
     name = clean_name(name)
     if len(name) > NAME_MAX:
-        raise InvalidField("name", f"A brand's name has at most {NAME_MAX} characters; this one has {len(name)}.")
+        raise InvalidField(
+            "name",
+            _("A brand's name has at most %(most)s characters; this one has %(length)s.")
+            % {"most": NAME_MAX, "length": len(name)},
+        )
     return name
 
 
@@ -103,16 +110,35 @@ def _clean_accent(accent: str) -> str:
     if not accent:
         return ""
     if not colours.FORM.fullmatch(accent):
-        raise InvalidField("accent", "Write the colour as # and six hexadecimal digits, such as #1a6650.")
-    for scheme, where in ((LIGHT, "light"), (DARK, "dark")):
+        raise InvalidField("accent", _("Write the colour as # and six hexadecimal digits, such as #1a6650."))
+    for scheme, text in (
+        (
+            LIGHT,
+            _(
+                "%(accent)s has a contrast of %(ratio)s to 1 with the light page, and buttons need %(least)s to 1 to "
+                "be seen. The nearest shade that has it on both pages is %(nearest)s."
+            ),
+        ),
+        (
+            DARK,
+            _(
+                "%(accent)s has a contrast of %(ratio)s to 1 with the dark page, and buttons need %(least)s to 1 to "
+                "be seen. The nearest shade that has it on both pages is %(nearest)s."
+            ),
+        ),
+    ):
         if not colours.is_seen(accent, scheme):
             # Cut, not rounded: what is said to be too little must not read as enough.
             ratio = int(colours.contrast(accent, scheme.page) * 100) / 100
             raise InvalidField(
                 "accent",
-                f"{accent} has a contrast of {ratio:.2f} to 1 with the {where} page, and buttons need "
-                f"{colours.CONTROL:g} to 1 to be seen. The nearest shade that has it on both pages is "
-                f"{nearest_accent(accent)}.",
+                text
+                % {
+                    "accent": accent,
+                    "ratio": number_format(ratio, 2),
+                    "least": number_format(f"{colours.CONTROL:g}"),
+                    "nearest": nearest_accent(accent),
+                },
             )
     return accent
 
@@ -122,7 +148,11 @@ def _clean_logo(logo: bytes) -> tuple[bytes | None, str, str]:
     if not logo:
         return None, "", ""
     if len(logo) > LOGO_MAX:
-        raise InvalidField("logo", f"A logo has at most {LOGO_MAX // 1024} KiB; this one has {-(-len(logo) // 1024)}.")
+        raise InvalidField(
+            "logo",
+            _("A logo has at most %(most)s KiB; this one has %(size)s.")
+            % {"most": LOGO_MAX // 1024, "size": -(-len(logo) // 1024)},
+        )
     try:
         picture = pictures.read(logo)
     except pictures.NoPicture as error:
@@ -130,7 +160,7 @@ def _clean_logo(logo: bytes) -> tuple[bytes | None, str, str]:
     if picture.width not in SIDES or picture.height not in SIDES:
         raise InvalidField(
             "logo",
-            f"A logo is {SIDES[0]} to {SIDES[-1]} pixels wide and high; this one is {picture.width} × "
-            f"{picture.height}.",
+            _("A logo is %(least)s to %(most)s pixels wide and high; this one is %(width)s × %(height)s.")
+            % {"least": SIDES[0], "most": SIDES[-1], "width": picture.width, "height": picture.height},
         )
     return logo, picture.type, digest(logo)

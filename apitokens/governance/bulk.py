@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from apitokens import ceiling, services
 from apitokens.changing import Stale, changing
@@ -32,7 +33,7 @@ class NothingChosen(InvalidField):
     code = "nothing_chosen"
 
     def __init__(self) -> None:
-        super().__init__("filter", "Say which tokens: a filter that is empty would stop every one.")
+        super().__init__("filter", _("Say which tokens: a filter that is empty would stop every one."))
 
 
 @dataclass(frozen=True, kw_only=True)

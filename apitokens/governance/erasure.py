@@ -16,6 +16,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from accounts import open_sessions
 from accounts.models import User
@@ -24,6 +25,7 @@ from apitokens.governance import environments, invitations, members, tenants, ve
 from apitokens.models import (
     ApiToken,
     Owner,
+    PortalSession,
     RevokedJWT,
     SigningKey,
     StatusCounter,
@@ -39,6 +41,8 @@ from audit.services import forget, record
 from tenants.models import (
     ApiIdentifier,
     Environment,
+    IdentityProvider,
+    IdentityProviderRole,
     Invitation,
     InvitationEnvironment,
     InvitationRole,
@@ -121,7 +125,7 @@ def erase_due(*, at: datetime) -> int:
 
 def _check_not_erased(user: User) -> None:
     if User.objects.filter(pk=user.pk, erased_at__isnull=False).exists():
-        raise AlreadySo("This person is erased already.")
+        raise AlreadySo(_("This person is erased already."))
 
 
 def _leave_tenant(member: Membership, actor: Actor, at: datetime, force: bool) -> int:
@@ -179,7 +183,7 @@ def _withdraw_invitations(user: User, actor: Actor, at: datetime) -> int:
 
 def _pseudonymise(user: User, at: datetime) -> None:
     nobody = f"{user.id}@erased.invalid"
-    user.name = user.time_zone = ""
+    user.name = user.time_zone = user.language = ""
     if user.voucher_id is None:
         user.email = nobody
     else:
@@ -288,6 +292,9 @@ def _erase_tenant(tenant_id: UUID) -> int:
     """All rows under it, those first that refer to others; then the tenant itself, with the one event of its end."""
     of_it, tenant = {"tenant": tenant_id}, Tenant.objects.filter(pk=tenant_id)
     rows_of_it: tuple[QuerySet[Any], ...] = (
+        PortalSession.objects.filter(**of_it),
+        IdentityProviderRole.objects.filter(**of_it),
+        IdentityProvider.objects.filter(**of_it),
         InvitationRole.objects.filter(**of_it),
         Invitation.objects.filter(Q(**of_it) | Q(sender_membership__tenant=tenant_id)),
         MembershipRole.objects.filter(**of_it),

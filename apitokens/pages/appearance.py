@@ -8,12 +8,14 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts import languages
+from accounts.visits import Visit
 from apitokens.governance import branding
+from apitokens.pages.places import outside
 from tenants.models import Brand, Environment
 
 THEME_COOKIE = "theme"
@@ -42,6 +44,7 @@ def appearance(request: HttpRequest) -> dict[str, object]:
     environment: Environment | None = getattr(request, "branded", None)
     return {
         "theme": _theme(request.COOKIES.get(THEME_COOKIE, "")),
+        "languages": languages.offered(request),
         "brand": SimpleLazyObject(lambda: _shown(environment)) if environment else None,
     }
 
@@ -53,9 +56,19 @@ def theme(request: HttpRequest) -> HttpResponse:
     if chosen == Theme.SYSTEM:
         response.delete_cookie(THEME_COOKIE, samesite="Lax")
     else:
-        response.set_cookie(
-            THEME_COOKIE, chosen, max_age=A_YEAR, secure=settings.SESSION_COOKIE_SECURE, httponly=True, samesite="Lax"
-        )
+        _keep(response, THEME_COOKIE, chosen)
+    return response
+
+
+@require_POST
+def language(request: Visit) -> HttpResponse:
+    """Keeps the choice with whoever is signed in, and in a cookie for a year, and goes back to where it was made."""
+    chosen, response = languages.supported(request.POST.get("language", "")), redirect(_came_from(request))
+    if not chosen:
+        return response
+    if request.user.is_authenticated:
+        languages.choose(request.user, request, chosen)
+    _keep(response, settings.LANGUAGE_COOKIE_NAME, chosen)
     return response
 
 
@@ -77,7 +90,12 @@ def stylesheet(request: HttpRequest, environment: str, digest: str) -> HttpRespo
 
 
 def logo_url(brand: Brand, environment: Environment) -> str:
-    return reverse("brand-logo", args=[environment.slug, brand.logo_digest]) if brand.logo_digest else ""
+    return outside("brand-logo", environment.slug, brand.logo_digest) if brand.logo_digest else ""
+
+
+def _keep(response: HttpResponse, cookie: str, chosen: str) -> None:
+    is_secure = settings.SESSION_COOKIE_SECURE
+    response.set_cookie(cookie, chosen, max_age=A_YEAR, secure=is_secure, httponly=True, samesite="Lax")
 
 
 def _came_from(request: HttpRequest) -> str:
@@ -107,5 +125,5 @@ def _shown(environment: Environment) -> ShownBrand | None:
     return ShownBrand(
         name=brand.name,
         logo_url=logo_url(brand, environment),
-        stylesheet_url=reverse("brand-stylesheet", args=[environment.slug, branding.digest(css)]) if css else "",
+        stylesheet_url=outside("brand-stylesheet", environment.slug, branding.digest(css)) if css else "",
     )

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log10
 
+from audit.words import grouped
+
 # In the units of the drawing, which is stretched to the width that there is.
 STEP, BAR, GAP, HEIGHT = 10, 8, 1, 100
 # What happened at all is seen, however little it was.
@@ -64,7 +66,7 @@ class Chart:
 
     @property
     def top_text(self) -> str:
-        return f"{self.top:,}"
+        return grouped(self.top)
 
     @property
     def labels(self) -> list[str]:

@@ -9,11 +9,13 @@ from dataclasses import replace
 
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
 from accounts.confirming import PREFIX, Confirmation, last_proof
 from apitokens import ceiling
+from apitokens.governance import sso
 from apitokens.pages.places import PagePrincipal, PageRequest
 
 View = Callable[..., HttpResponseBase]
@@ -21,7 +23,10 @@ FORBIDDEN = 403
 # The names, in the portal and in the console, of pages with a form for what `ceiling.check_confirmed` guards.
 ASKED_FIRST = frozenset(
     {"token-new", "token-rotate", "token-rotation-complete", "token-rotation-cancel", "token-delete"}
+    | {f"{of}sso-{act}" for of in ("", "tenant-") for act in ("edit", "enforce", "remove")}
 )
+# Somebody else's secret, typed in: asked for again, rather than carried on in a page.
+NOT_CARRIED_ON = frozenset({"client_secret"})
 
 
 def confirmed(view: View, request: PageRequest, principal: PagePrincipal, **named: str) -> HttpResponseBase:
@@ -57,7 +62,7 @@ def _asking(request: PageRequest, asked: Confirmation) -> HttpResponse:
     sent = [
         (name, value)
         for name, values in request.POST.lists()
-        if name not in own and not name.startswith(f"{PREFIX}-")
+        if name not in own | NOT_CARRIED_ON and not name.startswith(f"{PREFIX}-")
         for value in values
     ]
     passkey = asked.forms.get("credential")
@@ -69,5 +74,14 @@ def _asking(request: PageRequest, asked: Confirmation) -> HttpResponse:
         "sent": sent,
         "action": request.get_full_path(),
         "back_url": request.path,
+        "sign_in": _at_their_provider(request),
     }
     return render(request, "portal/confirm_again.html", context, status=FORBIDDEN)
+
+
+def _at_their_provider(request: PageRequest) -> dict[str, str] | None:
+    """Where whoever came by single sign-on shows it, and the page of ours that they come back to."""
+    provider = sso.vouching_for(request.user)
+    if provider is None:
+        return None
+    return {"url": reverse("portal:sign-in", args=[provider.tenant.slug]), "next": request.get_full_path()}

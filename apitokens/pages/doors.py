@@ -5,6 +5,9 @@ from functools import wraps
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
 
 from apitokens import access
@@ -25,7 +28,10 @@ def tenant_page(permission: str | None) -> Callable[[View], View]:
         @login_required
         @wraps(view)
         def open_door(request: PageRequest, slug: str, **named: str) -> HttpResponseBase:
-            principal = open_tenant(request, slug)
+            try:
+                principal = open_tenant(request, slug)
+            except access.SignInElsewhere:
+                return redirect(f"{reverse('portal:sign-in', args=[slug])}?{urlencode({'next': request.path})}")
             request.principal = principal
             request.place = Place("portal", slug)
             request.branded = principal.environment

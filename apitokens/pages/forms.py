@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from apitokens.access import grantor_for
 from apitokens.finding import StateFilter
@@ -21,6 +22,7 @@ from apitokens.pages.refusable import RefusableForm, VersionedForm, with_others
 from apitokens.pages.words import IN_WHICH_ZONE, in_words
 from apitokens.services import version
 from apitokens.setup import BUILT_IN
+from audit.words import listed
 from tenants.models import Environment, Permission
 from tenants.policy import why_not
 from tenants.queries import available_roles, held_roles
@@ -159,7 +161,9 @@ class ProofFields(forms.Form):
         label=_("Its public key"),
         required=False,
         max_length=LONGEST_KEY,
-        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off", "class": "code"}),
+        widget=forms.Textarea(
+            attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off", "class": "code", "dir": "ltr"}
+        ),
         help_text=_("A JWK or a PEM. The private half stays where it is: never paste it anywhere."),
     )
 
@@ -212,7 +216,7 @@ class RestrictionFields(forms.Form):
         label=_("Only from these networks"),
         required=False,
         max_length=2500,
-        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "203.0.113.0/24"}),
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "203.0.113.0/24", "dir": "ltr"}),
         help_text=_("One IPv4 or IPv6 address or network a line. Empty: from anywhere."),
     )
     not_before = forms.DateTimeField(
@@ -431,8 +435,13 @@ def in_short(permissions: Iterable[str]) -> str:
     """The vendor's own permissions first: they are what tells roles apart."""
     ordered = sorted(permissions, key=lambda key: (key in BUILT_IN, key))
     more = len(ordered) - SHOWN_PERMISSIONS
-    named = ", ".join(ordered[:SHOWN_PERMISSIONS])
-    return str(_("%(named)s and %(more)s more") % {"named": named, "more": more}) if more > 0 else named
+    named = listed(ordered[:SHOWN_PERMISSIONS])
+    if more <= 0:
+        return named
+    return ngettext("%(words)s and %(count)s more", "%(words)s and %(count)s more", more) % {
+        "words": named,
+        "count": more,
+    }
 
 
 def _pairs(keys: Iterable[str]) -> list[tuple[str, str]]:

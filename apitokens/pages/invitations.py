@@ -17,6 +17,7 @@ from apitokens.pages.member_forms import JoinForm
 from apitokens.pages.member_rows import ROLE_NAMES, environments_label
 from apitokens.services import Gone
 from audit.services import Refusal
+from audit.words import listed
 from tenants.models import Invitation, VendorMembership
 
 UNPROCESSABLE = 422
@@ -90,7 +91,7 @@ def _page(request: PortalRequest, found: Invitation, *, status: int = 200, **mor
 
 def _offer(found: Invitation) -> dict[str, object]:
     if found.tenant is not None:
-        roles = ", ".join(found.roles.order_by("-level", "key").values_list("name", flat=True))
+        roles = listed(found.roles.order_by("-level", "key").values_list("name", flat=True))
         return {"place": found.tenant.name, "offer": roles, "environment": found.tenant.environment}
     role = ROLE_NAMES[VendorMembership.Role(found.vendor_role)]
     return {"place": found.vendor.name, "offer": f"{role} · {environments_label(found)}"}

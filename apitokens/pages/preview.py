@@ -16,6 +16,7 @@ from apitokens.pages.forms import TokenForm
 from apitokens.pages.places import PagePrincipal
 from apitokens.pages.words import at_moment, in_words
 from audit.services import Refusal
+from audit.words import listed
 from tenants.models import Permission
 
 
@@ -38,7 +39,7 @@ class Preview:
 def preview_of(form: TokenForm, principal: PagePrincipal, *, at: datetime) -> Preview | None:
     """Of a form that was sent, however much of it is filled in; None while there is too little to tell."""
     wrong = [
-        f"{form[name].label}: {error}"
+        _("%(name)s: %(what)s") % {"name": form[name].label, "what": error}
         for name, errors in form.errors.items()
         if name in form.judged
         for error in errors
@@ -74,11 +75,11 @@ def _limits(token: ApiToken) -> list[str]:
     else:
         lines.append(_("It never expires: somebody has to end it."))
     if token.ip_allowlist:
-        lines.append(_("It works only from %(networks)s.") % {"networks": ", ".join(token.ip_allowlist)})
+        lines.append(_("It works only from %(networks)s.") % {"networks": listed(token.ip_allowlist)})
     else:
         lines.append(_("It works from anywhere."))
     if token.audiences:
-        lines.append(_("It is only for %(apis)s.") % {"apis": ", ".join(token.audiences)})
+        lines.append(_("It is only for %(apis)s.") % {"apis": listed(token.audiences)})
     return lines
 
 
@@ -101,7 +102,7 @@ def _endings(principal: PagePrincipal, token: ApiToken, decided: Decided) -> lis
         case "permissions":
             lines.append(_("Its permissions stay as they are, whatever becomes of the roles."))
         case _:
-            names = ", ".join(sorted(role.name for role in decided.roles))
+            names = listed(sorted(role.name for role in decided.roles))
             lines.append(
                 _("What is taken from %(roles)s later, it loses at once. What is added, it gets when somebody says so.")
                 % {"roles": names}

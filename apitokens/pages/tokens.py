@@ -36,6 +36,7 @@ from apitokens.policy import Layer
 from apitokens.querysets import SHOWN, ApiTokenQuerySet
 from audit.models import AuditEvent
 from audit.services import Refusal
+from audit.words import grouped, listed
 from tenants.policy import PermissionMissing
 
 UNPROCESSABLE = 422
@@ -122,7 +123,7 @@ def _counted(found: ApiTokenQuerySet) -> str:
     """How many there are, as far as it is worth counting."""
     count = found.order_by()[: COUNTED + 1].count()
     if count > COUNTED:
-        return _("More than %(count)s tokens") % {"count": f"{COUNTED:,}"}
+        return _("More than %(count)s tokens") % {"count": grouped(COUNTED)}
     return ngettext("%(count)d token", "%(count)d tokens", count) % {"count": count}
 
 
@@ -433,6 +434,6 @@ def _facts(row: TokenRow) -> list[tuple[str, str]]:
         *([(_("Starts"), at_moment(found.not_before))] if found.not_before else []),
         (_("Expires"), at_moment(found.expires_at) if found.expires_at else _("never")),
         *([(_("Will be deleted"), at_moment(row.erased_at))] if row.erased_at else []),
-        (_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")),
-        *([(_("Only for the APIs"), ", ".join(found.audiences))] if found.audiences else []),
+        (_("Usable from"), listed(found.ip_allowlist) or _("anywhere")),
+        *([(_("Only for the APIs"), listed(found.audiences))] if found.audiences else []),
     ]

@@ -28,6 +28,7 @@ from apitokens.pages.charts import Chart, Moment
 from apitokens.pages.places import PagePrincipal, PageRequest, Place
 from apitokens.pages.targets import as_uuid
 from audit.queries import traces_of
+from audit.words import grouped, listed
 from tenants.models import Tenant
 
 DAYS = (7, 30, 90)
@@ -67,7 +68,7 @@ class Number:
 
     @property
     def text(self) -> str:
-        return f"{self.count:,}"
+        return grouped(self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,20 +192,20 @@ def _chart(shares: Sequence[Share], legend: Sequence[Number], period: Period) ->
     moments = []
     for share in reversed(shares):
         numbers = [number for column in COLUMNS if (number := column.number(share.counts)).count]
-        when = date_format(share.of, "D j M, H:i" if by_hour else "D j M Y")
-        what = ", ".join(f"{number.label} {number.text}" for number in numbers) or _("nothing")
+        when = _hour(share.of) if by_hour else _day(share.of)
+        what = listed(f"{number.label} {number.text}" for number in numbers) or _("nothing")
         moments.append(
             Moment(
                 counts={number.kind: number.count for number in numbers},
                 words=_("%(when)s: %(what)s") % {"when": when, "what": what},
-                short=date_format(share.of, "H:i" if by_hour else "j M"),
+                short=date_format(share.of, "TIME_FORMAT" if by_hour else "MONTH_DAY_FORMAT"),
             )
         )
     peak = max(moments, key=lambda moment: moment.total)
     let_in = sum(number.count for number in legend if number.kind in LET_IN)
     words = _("Let in: %(let_in)s. Refused: %(refused)s. The most at once: %(peak)s.") % {
-        "let_in": f"{let_in:,}",
-        "refused": f"{sum(number.count for number in legend) - let_in:,}",
+        "let_in": grouped(let_in),
+        "refused": grouped(sum(each.count for each in legend) - let_in),
         "peak": peak.words,
     }
     return Chart(moments=moments, kinds=[number.kind for number in legend], words=words)
@@ -238,17 +239,25 @@ def _url(place: Place, days: int, tenant: Tenant | None) -> str:
     return place.url("usage") + (f"?{urlencode(asked)}" if asked else "")
 
 
+def _day(at: datetime) -> str:
+    return _("%(weekday)s %(day)s") % {"weekday": date_format(at, "D"), "day": date_format(at, "DATE_FORMAT")}
+
+
+def _hour(at: datetime) -> str:
+    return _("%(day)s, %(time)s") % {"day": _day(at), "time": date_format(at, "TIME_FORMAT")}
+
+
 def _in_days(days: int) -> str:
     return ngettext("%(days)d day", "%(days)d days", days) % {"days": days}
 
 
 def _by_day(days: Iterable[Share]) -> Table:
-    rows = [Row(label=date_format(share.of, "D j M Y"), counts=share.counts) for share in days]
+    rows = [Row(label=_day(share.of), counts=share.counts) for share in days]
     return Table(name="days", title=_("By day"), first=_("Day (UTC)"), rows=rows)
 
 
 def _by_hour(hours: Iterable[Share]) -> Table:
-    rows = [Row(label=date_format(share.of, "D j M Y, H:i"), counts=share.counts) for share in hours]
+    rows = [Row(label=_hour(share.of), counts=share.counts) for share in hours]
     return Table(name="hours", title=_("By hour"), first=_("Hour (UTC)"), rows=rows)
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import Promise, lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from apitokens.models import Kind, Owner
 
@@ -43,24 +43,31 @@ SECONDS = {"default_lifetime", "longest_lifetime", "jwt_lifetime", "longest_over
 
 def in_words(seconds: int) -> str:
     """Whole days, hours or minutes, in words."""
-    for size, one, many in (
-        (86_400, _("1 day"), _("%d days")),
-        (3_600, _("1 hour"), _("%d hours")),
-        (60, _("1 minute"), _("%d minutes")),
-    ):
-        if seconds >= size and seconds % size == 0:
-            return one if seconds == size else many % (seconds // size)
-    return _("%d seconds") % seconds
+    days, hours, minutes = seconds // 86_400, seconds // 3_600, seconds // 60
+    if days and seconds % 86_400 == 0:
+        return ngettext("%(count)s day", "%(count)s days", days) % {"count": days}
+    if hours and seconds % 3_600 == 0:
+        return ngettext("%(count)s hour", "%(count)s hours", hours) % {"count": hours}
+    if minutes and seconds % 60 == 0:
+        return ngettext("%(count)s minute", "%(count)s minutes", minutes) % {"count": minutes}
+    return ngettext("%(count)s second", "%(count)s seconds", seconds) % {"count": seconds}
 
 
 def at_moment(at: datetime) -> str:
     """To the minute, as it stands within a sentence: in the reader's time zone, with UTC beside it."""
     in_utc = at.astimezone(UTC)
     if not zone_name():
-        return date_format(in_utc, "j M Y, H:i") + " UTC"
+        return _("%(at)s UTC") % {"at": date_format(in_utc, "DATETIME_FORMAT")}
     local = timezone.localtime(at)
-    beside = date_format(in_utc, "H:i" if in_utc.date() == local.date() else "j M, H:i")
-    return date_format(local, "j M Y, H:i T") + f" ({beside} UTC)"
+    said = {
+        "at": date_format(local, "DATETIME_FORMAT"),
+        "zone": date_format(local, "T"),
+        "day": date_format(in_utc, "MONTH_DAY_FORMAT"),
+        "time": date_format(in_utc, "TIME_FORMAT"),
+    }
+    if in_utc.date() == local.date():
+        return _("%(at)s %(zone)s (%(time)s UTC)") % said
+    return _("%(at)s %(zone)s (%(day)s, %(time)s UTC)") % said
 
 
 def zone_name() -> str:

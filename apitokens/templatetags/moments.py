@@ -10,19 +10,22 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 
+from audit.words import listed
+
 register = template.Library()
 
 
 @register.simple_tag
-def moment(at: datetime, exact: bool = False) -> SafeString:  # noqa: FBT001, FBT002 -- so Django's tags are called
+def moment(at: datetime, exact: bool = False) -> SafeString:
     """The day, or with `exact` the minute, in the reader's time zone; in full, with UTC beside it, as its title."""
     in_utc, local = at.astimezone(UTC), timezone.localtime(at)
-    clock, has_zone = f"{local:%H:%M} {local.tzname()}", timezone.get_current_timezone_name() != "UTC"
-    day = _day(local.date(), get_language())
-    title = said = f"{day}, {clock}"
-    if has_zone:
-        title += f" ({_day(in_utc.date(), get_language())}, {in_utc:%H:%M} UTC)"
-        said += f" ({in_utc:%H:%M} UTC)"
+    language = get_language()
+    day = _day(local.date(), language)
+    title = said = listed((day, f"{local:%H:%M} {local.tzname()}"))
+    if timezone.get_current_timezone_name() != "UTC":
+        utc = f"{in_utc:%H:%M} UTC"
+        title += f" ({listed((_day(in_utc.date(), language), utc))})"
+        said += f" ({utc})"
     shown = said if exact else day
     return format_html('<time datetime="{}" title="{}">{}</time>', in_utc.isoformat(), title, shown)
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts import seeds
 from apitokens import keyring
-from apitokens.governance import signing_keys
+from apitokens.governance import signing_keys, sso
 from apitokens.models import SigningKey
 from apitokens.principals import system
 from audit.services import Refusal
@@ -100,6 +100,7 @@ class Command(BaseCommand):
     def _reencrypt(self, options: dict[str, Any], at: datetime) -> None:
         self.stdout.write(f"Private parts encrypted anew: {signing_keys.reencrypt()}.")
         self.stdout.write(f"Seeds of authenticators encrypted anew: {seeds.reencrypt()}.")
+        self.stdout.write(f"Client secrets of single sign-on encrypted anew: {sso.reencrypt()}.")
         self._say_wrapping(_environments(None))
 
     def _say_wrapping(self, environments: Iterable[Environment]) -> None:
@@ -113,13 +114,23 @@ class Command(BaseCommand):
                 f"No key-encryption key opens {of_people.unreadable} seeds of authenticator apps and recovery codes: "
                 "bring back the one they are under, or their owners can't use them."
             )
-        old, others = sum(len(wrapping.under_old) for wrapping in found), len(settings.KEY_ENCRYPTION_KEYS) - 1
-        if old or of_people.under_old:
-            seeds_too = f" and {of_people.under_old} seeds of authenticators" if of_people.under_old else ""
-            self.stdout.write(
-                f"Under an old key-encryption key: {old}{seeds_too}. Before that goes, `manage.py keys reencrypt`."
+        of_providers = sso.wrapping()
+        if of_providers.unreadable:
+            self.stderr.write(
+                f"No key-encryption key opens {of_providers.unreadable} client secrets of single sign-on: bring back "
+                "the one they are under, or nobody can sign in by them."
             )
-        elif others and not of_people.unreadable and not any(wrapping.unreadable for wrapping in found):
+        old, others = sum(len(wrapping.under_old) for wrapping in found), len(settings.KEY_ENCRYPTION_KEYS) - 1
+        if old or of_people.under_old or of_providers.under_old:
+            seeds_too = f" and {of_people.under_old} seeds of authenticators" if of_people.under_old else ""
+            secrets_too = f" and {of_providers.under_old} client secrets" if of_providers.under_old else ""
+            self.stdout.write(
+                f"Under an old key-encryption key: {old}{seeds_too}{secrets_too}. Before that goes, "
+                "`manage.py keys reencrypt`."
+            )
+        elif others and not (
+            of_people.unreadable or of_providers.unreadable or any(wrapping.unreadable for wrapping in found)
+        ):
             self.stdout.write(f"Nothing is under an old key-encryption key: the {others} behind the first can go.")
 
 
