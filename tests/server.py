@@ -29,7 +29,7 @@ from tests.machine import free_port
 
 HOME = Path(__file__).resolve().parent.parent
 WORKERS = 2
-SECONDS_TO_START = 60
+SECONDS_TO_START = 120
 # An identity provider of a test answers here.
 ON_THIS_MACHINE = {"OUTBOUND_NETWORKS": "127.0.0.0/8"}
 SECONDS_TO_STOP = 15

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from cryptography.fernet import Fernet
+from django.core.management import call_command
 from django.test import Client
 
 from accounts.models import User
@@ -614,6 +616,21 @@ def test_an_answer_that_comes_after_it_was_removed_is_none(sso):
     back = local(sso.provider.authorize(begin(browser, sso.acme), "17"))
     sso.acme.api("owner", "DELETE", path(sso.acme))
     assert (browser.get(back).status_code, who(browser)) == (410, None)
+
+
+def test_its_secret_goes_under_a_new_key_and_without_any_nobody_is_sent_away(sso, settings, capsys):
+    old, new = settings.KEY_ENCRYPTION_KEYS, Fernet.generate_key().decode()
+    settings.KEY_ENCRYPTION_KEYS = [new, *old]
+    call_command("keys")
+    assert "and 1 client secrets" in capsys.readouterr().out
+    call_command("keys", "reencrypt")
+    assert "Client secrets of single sign-on encrypted anew: 1." in capsys.readouterr().out
+    settings.KEY_ENCRYPTION_KEYS = [new]
+    assert come(sso.acme, sso.provider).status_code == 302
+    settings.KEY_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    call_command("keys")
+    assert "No key-encryption key opens 1 client secrets" in capsys.readouterr().err
+    assert send(Client(enforce_csrf_checks=True), f"/t/{sso.acme.tenant.slug}/sign-in/").status_code == 502
 
 
 # The pages

@@ -64,7 +64,7 @@ class PortalSessionInput(StrictSerializer):
         child=serializers.ChoiceField(choices=PortalSession.Section.choices),
         max_length=len(PortalSession.Section.values),
         required=False,
-        help_text="What is shown, as far as their roles let them see it; without it everything.",
+        help_text="What is shown beside tokens, as far as their roles let them see it; without it everything.",
     )
 
 

@@ -229,10 +229,10 @@ def _admitted(
 
 
 def _clean(sections: Collection[str]) -> list[str]:
-    """In the order of the tabs; raises InvalidField."""
+    """In the order of the tabs, and tokens always: what the others show leads to them. Raises InvalidField."""
     if not sections or not set(sections) <= set(SECTIONS):
         raise InvalidField("sections", _("Name one or more of: %(names)s.") % {"names": ", ".join(SECTIONS)})
-    return [section for section in SECTIONS if section in sections]
+    return [section for section in SECTIONS if section in {PortalSession.Section.TOKENS, *sections}]
 
 
 def _made(
