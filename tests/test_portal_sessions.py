@@ -688,11 +688,13 @@ def test_sections_limit_what_is_there(product):
 
 def test_the_first_section_somebody_may_see_is_where_they_begin(world, product):
     RoleFactory(environment=world.production, key="clerk", name="Clerk", level=5)
-    hold(world.acme.role("clerk"), ["audit:read"])
+    hold(world.acme.role("clerk"), ["audit:read", "members:read"])
     link = product.link(roles=["clerk"])
-    assert Client().get(link).headers["Location"] == product.url("audit/")
-    link = product.link(roles=["admin"], sections=["audit", "members"])
     assert Client().get(link).headers["Location"] == product.url("members/")
+    link = product.link(roles=["clerk"], sections=["audit"])
+    assert Client().get(link).headers["Location"] == product.url("audit/")
+    link = product.link(roles=["admin"], sections=["audit"])
+    assert Client().get(link).headers["Location"] == product.url("tokens/")
 
 
 def test_everything_is_there_for_who_may_see_everything_and_no_link_leads_out(product):
