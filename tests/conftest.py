@@ -6,6 +6,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 from playwright.sync_api import Page
 
@@ -14,12 +15,17 @@ from tests.ground import Ground, make_world
 from tests.server import running_server
 
 # What Chromium says of a page that we answer with such a status on purpose.
-ANSWERED_ON_PURPOSE = re.compile(r"Failed to load resource: the server responded with a status of (403|409|422) ")
+ANSWERED_ON_PURPOSE = re.compile(r"Failed to load resource: the server responded with a status of (403|409|422|502) ")
 REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) => {
     console.error(`content policy: ${event.violatedDirective} ${event.blockedURI}`);
 });
 """
+
+
+def pytest_configure():
+    """A password's hash is slow on purpose, and nobody guesses here; the servers of tests have it as slow as ever."""
+    PBKDF2PasswordHasher.iterations = 1_000
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -99,7 +99,10 @@ def test_without_the_permission_to_read_tokens_there_is_no_tab_and_its_address_i
 
 
 # What opens the pages below `t/<tenant>/`; the record is what Aud reads, and leaving is everybody's right.
-OPENED_BY = {"tokens": "apitokens:read", "members": "members:read", "roles": "roles:read", "usage": "usage:read"}
+OPENED_BY = {
+    "tokens": "apitokens:read", "members": "members:read", "roles": "roles:read", "usage": "usage:read",
+    "sso": "sso:read",
+}  # fmt: skip
 OPEN_TO_AUD = ("", "audit", "leave")
 
 

@@ -125,7 +125,8 @@ OF_PEOPLE = {
 }  # fmt: skip
 # A person's own affair: a choice of doors, how they sign in, how pages look, a secret link, one's own seat.
 NO_TWIN = {
-    "", "theme/", "invitations/<str:key>/", "t/", "t/leave/", "sign-in/", "t/sign-in/", "t/sign-in/callback/",
+    "", "theme/", "language/", "invitations/<str:key>/", "t/", "t/leave/", "sign-in/", "t/sign-in/",
+    "t/sign-in/callback/",
     "t/sso/try/", "console/tenants/<uuid:tenant_id>/sso/try/",
 }  # fmt: skip
 REFUSALS_OF_DOORS = {401, 403, 405}

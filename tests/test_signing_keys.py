@@ -486,6 +486,7 @@ def test_private_parts_move_to_a_new_key_encryption_key_and_the_old_one_can_go(w
     assert "Under an old key-encryption key: 2." in run("keys")
     assert run("keys", "reencrypt") == (
         "Private parts encrypted anew: 2.\nSeeds of authenticators encrypted anew: 0.\n"
+        "Client secrets of single sign-on encrypted anew: 0.\n"
         "Nothing is under an old key-encryption key: the 1 behind the first can go.\n"
     )
     assert run("keys", "reencrypt").startswith("Private parts encrypted anew: 0.")

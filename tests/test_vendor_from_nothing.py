@@ -23,7 +23,7 @@ def vendor(browse, server):
     page.goto("/")
     page.get_by_label("Email").fill(owner["email"])
     page.get_by_label("Password").fill(owner["password"])
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="Where do you want to go?")).to_be_visible()
     return page
 
@@ -173,7 +173,7 @@ def cookies(browser, server):
             page.goto("/")
             page.get_by_label("Email").fill(person["email"])
             page.get_by_label("Password").fill(person["password"])
-            page.get_by_role("button", name="Sign in").click()
+            page.get_by_role("button", name="Sign in", exact=True).click()
             page.wait_for_load_state()
             kept[place] = context.storage_state()
     return kept
