@@ -16,7 +16,7 @@ OWNER = """
 from accounts.models import User
 from apitokens.setup import give_role
 from tenants.models import Membership, Role
-member = Membership.objects.get(user__voucher_user_id="nia", tenant__slug={tenant!r})
+member = Membership.objects.filter(user__voucher_user_id="nia", tenant__slug={tenant!r}).latest("created_at")
 give_role(member, Role.objects.get(environment=member.environment, tenant=None, key="owner"))
 """
 
