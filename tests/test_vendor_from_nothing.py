@@ -12,7 +12,6 @@ from tests.test_main_job import fill_in, read_fields
 pytestmark = pytest.mark.browser
 AUDIENCE = "https://api.trial.example"
 ADMIN = {"email": "ines@northwind.example", "name": "Ines", "password": "correct horse battery staple"}
-WIDTHS = (1280, 320)
 
 
 @pytest.fixture
