@@ -11,7 +11,7 @@ NEUTRAL := env -u UV_INDEX -u UV_INDEX_URL -u UV_DEFAULT_INDEX -u UV_EXTRA_INDEX
 COMPILE := $(NEUTRAL) $(BIN)/uv --no-config --system-certs pip compile pyproject.toml --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-header --no-annotate
 
-.PHONY: help run test interop fuzz mutants check lock format clean
+.PHONY: help run test interop fuzz mutants screenshots check messages lock format clean
 
 help:  ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -33,10 +33,13 @@ fuzz: .venv/dev.stamp  ## Try 5,000 random orders of everything on SQLite (EXAMP
 mutants: .venv/dev.stamp  ## Turn each rule off in turn; a suite that stays green is a failure (RULES="R3 R4")
 	$(BIN)/python -m tests.mutants $(RULES)
 
+screenshots: .venv/dev.stamp  ## Draw every page, light and dark, narrow and wide, to screenshots/ (IN=de)
+	$(BIN)/python -m tests.screenshots --language $(or $(IN),en-gb) $(ARGS)
+
 # The deployment checks want a production's environment; these keys protect nothing.
 check: export VAR_DIR = $(CURDIR)/.venv/throw-away-keys
 check: export ORIGIN = https://tallystick.example
-check: .venv/dev.stamp  ## Check format, lint, types, architecture, deployment settings, migrations
+check: .venv/dev.stamp  ## Check format, lint, types, architecture, deployment settings, migrations, translations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/djlint --quiet --lint templates
@@ -45,6 +48,10 @@ check: .venv/dev.stamp  ## Check format, lint, types, architecture, deployment s
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python -m tests.catalogs --check
+
+messages: .venv/dev.stamp  ## Bring the translations' catalogs up to date with the texts in the code, and compile them
+	$(BIN)/python -m tests.catalogs
 
 format: .venv/dev.stamp  ## Format the code and apply the safe lint fixes
 	$(BIN)/ruff check --fix-only .

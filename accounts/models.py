@@ -37,6 +37,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     name = models.CharField(max_length=150, blank=True)
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False)
+    # An IANA name; empty: UTC.
+    time_zone = models.CharField(max_length=64, blank=True)
+    # One of settings.LANGUAGES; empty: what the browser asks for.
+    language = models.CharField(max_length=16, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # Nothing of the person is left in the row; it stays because tokens and the record name its id.
     erased_at = models.DateTimeField(null=True, blank=True, editable=False)

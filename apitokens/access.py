@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Prefetch, Q, QuerySet
-from django.http import Http404, HttpRequest
+from django.http import Http404
 
+from accounts.confirming import last_proof
 from accounts.models import User
+from accounts.visits import Visit
+from accounts.visits import client_ip as client_ip
+from accounts.visits import user_actor as user_actor
 from apitokens import credentials
 from apitokens.authentication import Authenticated
-from apitokens.models import ApiToken, Owner
+from apitokens.models import ApiToken, Owner, PortalSession
 from apitokens.principals import ConsolePrincipal, MemberPrincipal, Principal
 from apitokens.querysets import WITH_EVERYTHING, ApiTokenQuerySet
 from audit.actors import Actor
@@ -40,33 +42,23 @@ from tenants.queries import (
 )
 
 
-class PortalRequest(HttpRequest):
+class PortalRequest(Visit):
     """What our middleware and doors add to a request; for annotations."""
 
-    request_id: str
     principal: MemberPrincipal | ConsolePrincipal
     user: User
+    # Whose brand the page wears; without it, ours.
+    branded: Environment
+    # The slug of the environment in whose embedded pages this is; elsewhere empty.
+    embedded_in: str
+    portal_session: PortalSession | None
+    # Where somebody came from who is in embedded pages, if they can go back.
+    return_url: str
+    urlconf: str
 
 
-def client_ip(request: HttpRequest) -> str | None:
-    """The address of the client: the one that the nearest of our trusted proxies saw, counted from the right.
-
-    With no trusted proxy the header is not looked at; with fewer entries than proxies, or one that is no address, the
-    answer is None, and whatever asks for an address refuses.
-    """
-    address = request.META.get("REMOTE_ADDR", "")
-    if settings.TRUSTED_PROXIES:
-        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
-        address = hops[-settings.TRUSTED_PROXIES] if len(hops) >= settings.TRUSTED_PROXIES else ""
-    try:
-        # A zone means nothing to another machine.
-        return str(ipaddress.ip_address(address.partition("%")[0]))
-    except ValueError:
-        return None
-
-
-def user_actor(user: User, request: PortalRequest) -> Actor:
-    return Actor(kind=ActorKind.USER, id=user.id, label=str(user), ip=client_ip(request), request_id=request.request_id)
+class SignInElsewhere(Exception):
+    """They are a member, and signed in by another way than the tenant has."""
 
 
 def of_membership(membership: Membership, request: PortalRequest) -> MemberPrincipal:
@@ -76,6 +68,7 @@ def of_membership(membership: Membership, request: PortalRequest) -> MemberPrinc
         environment=membership.environment,
         tenant=membership.tenant,
         membership=membership,
+        proven_at=last_proof(request, membership.user),
         permissions=grantor_of_membership(membership).permissions,
     )
 
@@ -89,6 +82,7 @@ def of_vendor_membership(
         environment=environment,
         tenant=tenant,
         vendor_membership=member,
+        proven_at=last_proof(request, member.user),
         permissions=built_in_permissions(environment, member.role),
     )
 
@@ -146,6 +140,7 @@ def memberships_of(user: User) -> QuerySet[Membership]:
     """The doors that a person has, in the order of the tenants' names."""
     return (
         Membership.objects.active()
+        .with_a_way_in()
         .filter(user=user)
         .select_related("tenant", "environment", "user")
         .order_by("tenant__name", "id")
@@ -156,8 +151,17 @@ def open_tenant(request: PortalRequest, slug: str) -> MemberPrincipal:
     """The signed-in person in that tenant. Somebody else's tenant is 404, as one that never existed (R2)."""
     membership = memberships_of(request.user).filter(tenant__slug=slug).first()
     if membership is None:
+        if shut_out(request.user).filter(tenant__slug=slug).exists():
+            raise SignInElsewhere
         raise Http404
     return of_membership(membership, request)
+
+
+def shut_out(user: User) -> QuerySet[Membership]:
+    """The active memberships that open nothing, since their tenants let people in by single sign-on alone."""
+    return Membership.objects.active().filter(
+        user=user, user__voucher_id__isnull=True, tenant__identity_provider__is_enforced=True
+    )
 
 
 def environments_of(user: User) -> QuerySet[Environment]:

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from apitokens import policy
 from apitokens.models import ApiToken, Kind, Owner, TokenType
@@ -19,6 +21,7 @@ from apitokens.orders import Expiry, Grant, InvalidField, Order, all_lie_within,
 from apitokens.principals import Principal
 from apitokens.querysets import WITH_STANDING
 from audit.services import Refusal
+from audit.words import listed
 from tenants.models import Environment, Membership, Permission, Role, Tenant, VendorMembership
 from tenants.policy import POWERLESS, UNLIMITED, Grantor, HeldRole, check_permissions, check_roles
 from tenants.queries import (
@@ -37,6 +40,32 @@ GRANTABLE = {
 }
 
 
+class NotConfirmed(Exception):
+    """The person showed who they are too long ago for this. Not a refusal: they are asked, and then it is done.
+
+    So no form takes it for an error of its own: whoever opened the door for them asks.
+    """
+
+    code = "reauthentication_required"
+
+    def __init__(self) -> None:
+        super().__init__("Confirm that it is you: you last did so too long ago for this.")
+
+
+def is_confirmed(by: Principal, *, at: datetime) -> bool:
+    """Whether they showed who they are as recently as the environment asks of people; of others nothing is asked."""
+    limit = by.environment.reauthenticate_after
+    if by.person_id is None or not limit:
+        return True
+    return by.proven_at is not None and at - by.proven_at <= timedelta(seconds=limit)
+
+
+def check_confirmed(by: Principal, *, at: datetime) -> None:
+    """Asked before a secret is made or ended; raises NotConfirmed."""
+    if not is_confirmed(by, at=at):
+        raise NotConfirmed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decided:
     through: str
@@ -51,14 +80,23 @@ class TokenTypeDisabled(InvalidField):
     is_denial = True
 
     def __init__(self, owner: str, kind: str) -> None:
-        super().__init__("kind", f"Tokens of the kind {kind} with the owner {owner} are switched off here.")
+        super().__init__(
+            "kind",
+            _("Tokens of the kind %(kind)s with the owner %(owner)s are switched off here.")
+            % {"kind": kind, "owner": owner},
+        )
 
 
 class QuotaReached(Refusal):
     code = "quota_reached"
 
     def __init__(self, quota: int) -> None:
-        super().__init__(f"You have {quota} such tokens, as many as are allowed: delete one first.")
+        text = ngettext(
+            "You have %(count)s such token, as many as are allowed: delete it first.",
+            "You have %(count)s such tokens, as many as are allowed: delete one first.",
+            quota,
+        )
+        super().__init__(text % {"count": quota})
 
 
 class MayNotMakeTokens(Refusal):
@@ -67,7 +105,9 @@ class MayNotMakeTokens(Refusal):
     code = "token_makes_no_tokens"
 
     def __init__(self) -> None:
-        super().__init__("A token of this type can't make, change or extend tokens: sign in, or use an environment's.")
+        super().__init__(
+            _("A token of this type can't make, change or extend tokens: sign in, or use an environment's.")
+        )
 
 
 class OutOfReach(Refusal):
@@ -75,8 +115,8 @@ class OutOfReach(Refusal):
 
     code = "out_of_reach"
 
-    def __init__(self, text: str = "This credential acts in one tenant and can't reach beyond it.") -> None:
-        super().__init__(text)
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text or _("This credential acts in one tenant and can't reach beyond it."))
 
 
 class Deleted(Refusal):
@@ -86,7 +126,7 @@ class Deleted(Refusal):
     is_denial = False
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is deleted. Restore it first, or leave it to be erased.")
+        super().__init__(_("%(name)s is deleted. Restore it first, or leave it to be erased.") % {"name": name})
 
 
 class NotItsOwner(Refusal):
@@ -95,7 +135,7 @@ class NotItsOwner(Refusal):
     code = "not_its_owner"
 
     def __init__(self) -> None:
-        super().__init__("Only its owner can make, change or enable a personal token, or be shown its secret.")
+        super().__init__(_("Only its owner can make, change or enable a personal token, or be shown its secret."))
 
 
 class WiderThanCaller(Refusal):
@@ -105,7 +145,7 @@ class WiderThanCaller(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "A token can't hand out one that outlives it, or that can be used from more networks or for more APIs."
+            _("A token can't hand out one that outlives it, or that can be used from more networks or for more APIs.")
         )
 
 
@@ -116,7 +156,7 @@ class WiderThanParent(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("The token that made it has narrower limits by now: bring this one within them first.")
+        super().__init__(_("The token that made it has narrower limits by now: bring this one within them first."))
 
 
 class OutOfPolicy(Refusal):
@@ -126,16 +166,16 @@ class OutOfPolicy(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "This token is beyond the limits that its type has now. Bring it within them first, or make a new one."
+            _("This token is beyond the limits that its type has now. Bring it within them first, or make a new one.")
         )
 
 
 def token_type_of(environment: Environment, order: Order) -> TokenType:
     """The cell of the order as it is at this moment, under a shared lock: a change of it that came first is seen."""
     if order.owner not in Owner.values:
-        raise InvalidField("owner", f"Owner is one of {', '.join(Owner.values)}.")
+        raise InvalidField("owner", _("Owner is one of %(values)s.") % {"values": listed(Owner.values)})
     if order.kind not in Kind.values:
-        raise InvalidField("kind", f"Kind is one of {', '.join(Kind.values)}.")
+        raise InvalidField("kind", _("Kind is one of %(values)s.") % {"values": listed(Kind.values)})
     found = TokenType.objects.filter(environment=environment, owner=order.owner, kind=order.kind)
     lock_shared(found)
     token_type = found.select_related("environment").first()
@@ -167,7 +207,7 @@ def check_within_type(grantor: Grantor, token: ApiToken, *, at: datetime) -> Non
 def check_still_member(membership: Membership) -> None:
     """Asked under the lock on the membership: it may have been suspended since it was found; raises InvalidField."""
     if not Membership.objects.active().filter(pk=membership.pk).exists():
-        raise InvalidField("user", "This person is not an active member of the tenant.")
+        raise InvalidField("user", _("This person is not an active member of the tenant."))
 
 
 def grantor_of(
@@ -262,7 +302,7 @@ def decide(
     known = Permission.objects.filter(environment=token_type.environment_id).values_list("key", GRANTABLE[owner])
     grantable = {key for key, is_grantable in known if is_grantable}
     if grant.roles and grant.permissions:
-        raise InvalidField("permissions", "Give either roles or permissions, not both.")
+        raise InvalidField("permissions", _("Give either roles or permissions, not both."))
     if grant.roles:
         found = Role.objects.filter(pk__in=resolve(grant.roles, token_type.environment, tenant))
         lock_shared(found)
@@ -273,22 +313,26 @@ def decide(
         everything = policy.grantor_with(held.values()).permissions
         granted = _less(everything, grant.without) & grantable
         if not granted:
-            raise InvalidField("without" if grant.without else "roles", "Nothing would be left for it to do.")
+            raise InvalidField("without" if grant.without else "roles", _("Nothing would be left for it to do."))
         return Decided(through="roles", granted=granted, roles=tuple(roles))
     if grant.permissions:
         if unknown := set(grant.permissions) - {key for key, _ in known}:
-            raise InvalidField("permissions", f"Unknown permission: {', '.join(sorted(unknown))}.")
+            raise InvalidField(
+                "permissions", _("Unknown permission: %(unknown)s.") % {"unknown": listed(sorted(unknown))}
+            )
         if barred := set(grant.permissions) - grantable:
-            raise InvalidField("permissions", f"Not for tokens of this owner: {', '.join(sorted(barred))}.")
+            raise InvalidField(
+                "permissions", _("Not for tokens of this owner: %(barred)s.") % {"barred": listed(sorted(barred))}
+            )
         check_permissions(grantor, grant.permissions)
         picked = _less(frozenset(grant.permissions), grant.without)
         if not picked:
-            raise InvalidField("without", "Nothing would be left for it to do.")
+            raise InvalidField("without", _("Nothing would be left for it to do."))
         return Decided(through="permissions", granted=picked)
     if grant.without:
-        raise InvalidField("without", "Name the roles too, of whose permissions it shall not have these.")
+        raise InvalidField("without", _("Name the roles too, of whose permissions it shall not have these."))
     if owner != Owner.USER or membership is None:
-        raise InvalidField("roles", "Choose at least one role: a token without one could do nothing.")
+        raise InvalidField("roles", _("Choose at least one role: a token without one could do nothing."))
     check_permissions(grantor, grantor_of_membership(membership).permissions & grantable)
     return Decided(through="owner", granted=frozenset())
 
@@ -296,7 +340,10 @@ def decide(
 def _less(permissions: frozenset[str], without: tuple[str, ...]) -> frozenset[str]:
     """The rest; what is not among them can't be left out, and was perhaps misspelt (R11)."""
     if missing := frozenset(without) - permissions:
-        raise InvalidField("without", f"There is nothing to leave out here: {', '.join(sorted(missing))[:200]}.")
+        raise InvalidField(
+            "without",
+            _("There is nothing to leave out here: %(missing)s.") % {"missing": ", ".join(sorted(missing))[:200]},
+        )
     return permissions - frozenset(without)
 
 
@@ -306,7 +353,7 @@ def resolve(names: tuple[str, ...], environment: Environment, tenant: Tenant | N
     for role in available_roles(environment, tenant):
         available[role.key] = available[str(role.id)] = role.id
     if unknown := [name for name in names if name not in available]:
-        raise InvalidField("roles", f"Unknown role: {', '.join(sorted(unknown))[:200]}.")
+        raise InvalidField("roles", _("Unknown role: %(unknown)s.") % {"unknown": ", ".join(sorted(unknown))[:200]})
     return {available[name] for name in names}
 
 
@@ -349,7 +396,9 @@ def overlap_of(token_type: TokenType, asked: int | None) -> timedelta:
     if asked is None:
         return timedelta(seconds=min(DEFAULT_OVERLAP, longest))
     if not 0 <= asked <= longest:
-        raise InvalidField("overlap", f"The longest overlap here is {in_days(longest)}: choose a shorter one.")
+        raise InvalidField(
+            "overlap", _("The longest overlap here is %(time)s: choose a shorter one.") % {"time": in_days(longest)}
+        )
     return timedelta(seconds=asked)
 
 
@@ -357,7 +406,7 @@ def check_begins_before_it_ends(token: ApiToken) -> None:
     """Raises InvalidField."""
     if token.not_before and token.expires_at and token.not_before >= token.expires_at:
         raise InvalidField(
-            "not_before", "It would expire before it begins: choose an earlier moment, or a later expiry."
+            "not_before", _("It would expire before it begins: choose an earlier moment, or a later expiry.")
         )
 
 
@@ -369,7 +418,10 @@ def expiry_of(parent: ApiToken | None, token_type: TokenType, expiry: Expiry, at
         return moment
     if expiry == Expiry():
         return latest
-    raise InvalidField("expires_at", f"It can't outlive the token that made it, which expires {latest:%Y-%m-%d}.")
+    raise InvalidField(
+        "expires_at",
+        _("It can't outlive the token that made it, which expires %(latest)s.") % {"latest": f"{latest:%Y-%m-%d}"},
+    )
 
 
 def check_no_wider(by: Principal, token: ApiToken) -> None:
@@ -406,9 +458,9 @@ def networks_of(
     if not networks and bounds:
         networks = bounds[0]
     if not all(all_lie_within(networks, bound) for bound in bounds):
-        raise InvalidField("ip_allowlist", "It can't be used from more networks than the token that makes it.")
+        raise InvalidField("ip_allowlist", _("It can't be used from more networks than the token that makes it."))
     if token_type.requires_ip_allowlist and not networks:
-        raise InvalidField("ip_allowlist", "Tokens of this type need the networks they may be used from.")
+        raise InvalidField("ip_allowlist", _("Tokens of this type need the networks they may be used from."))
     return networks
 
 
@@ -430,10 +482,12 @@ def audiences_of(
     known = {environment.issuer, *environment.api_identifiers.values_list("uri", flat=True)}
     if held and not asked and known.isdisjoint(held):
         raise InvalidField(
-            "audiences", "None of its APIs is left, and naming none would mean all of them: name one that there is."
+            "audiences", _("None of its APIs is left, and naming none would mean all of them: name one that there is.")
         )
     if unknown := sorted(set(asked) - known - set(held)):
-        raise InvalidField("audiences", f"Unknown API identifier: {', '.join(unknown)[:200]}.")
+        raise InvalidField(
+            "audiences", _("Unknown API identifier: %(unknown)s.") % {"unknown": ", ".join(unknown)[:200]}
+        )
     if not all(set(audiences) <= set(bound) for bound in bounds):
-        raise InvalidField("audiences", "It can't be used for more APIs than the token that makes it.")
+        raise InvalidField("audiences", _("It can't be used for more APIs than the token that makes it."))
     return audiences

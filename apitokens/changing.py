@@ -7,6 +7,7 @@ from hashlib import sha256
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
 
 from apitokens.credentials import redacted
 from apitokens.orders import InvalidField
@@ -22,7 +23,7 @@ class Stale(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("Somebody has changed this since you opened it. Look at it as it is now, and decide again.")
+        super().__init__(_("Somebody has changed this since you opened it. Look at it as it is now, and decide again."))
 
 
 class AlreadySo(Refusal):

@@ -127,12 +127,14 @@ class Shares:
     others: Mapping[str, int] = field(default_factory=dict)
 
 
-def by_day(hours: QuerySet[UsageHour], span: Span) -> list[Share]:
-    """Every day of the span, newest first, also one of which there is nothing to tell."""
-    rows = hours.values(day=TruncDay("hour", tzinfo=UTC)).annotate(**_by_outcome())
-    found = {row["day"]: _counts(row) for row in rows.order_by()}
-    days = (span.until - span.since).days
-    return [Share(day, found.get(day, {})) for day in (span.until - timedelta(days=n + 1) for n in range(days))]
+def by_time(hours: QuerySet[UsageHour], span: Span) -> list[Share]:
+    """Every hour or day of the span, newest first, also one of which there is nothing to tell."""
+    by_day = span.interval == Interval.DAY
+    rows = hours.values(began=TruncDay("hour", tzinfo=UTC) if by_day else F("hour")).annotate(**_by_outcome())
+    found = {row["began"]: _counts(row) for row in rows.order_by()}
+    step = timedelta(days=1) if by_day else timedelta(hours=1)
+    steps = (span.until - span.since) // step
+    return [Share(began, found.get(began, {})) for began in (span.until - step * (n + 1) for n in range(steps))]
 
 
 def by_token(hours: QuerySet[UsageHour], *, most: int, all_of: Iterable[Share]) -> Shares:

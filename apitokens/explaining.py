@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
@@ -80,7 +81,7 @@ def explain(token: ApiToken, *, at: datetime, permission: str | None = None) -> 
         explained.append(
             Explanation(
                 permission=key,
-                description=row.description if row else "",
+                description=row.meaning if row else "",
                 is_built_in=bool(row and row.is_built_in),
                 allowed=layer == Layer.GRANTED,
                 layer=layer,
@@ -260,7 +261,7 @@ def _unusable(token: ApiToken, state: State) -> tuple[str, datetime | None]:
 
 
 def _day(moment: datetime | None) -> str:
-    return date_format(moment, "j M Y") if moment else ""
+    return date_format(timezone.localtime(moment), "DATE_FORMAT") if moment else ""
 
 
 def offered(answer: Answer) -> Sequence[Explanation]:

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from rest_framework_simplejwt.backends import TokenBackend
 from rest_framework_simplejwt.exceptions import TokenBackendError, TokenBackendExpiredToken
 
+from accounts import sealing
 from apitokens import keys
 from apitokens.models import Kind, SigningKey, TokenType
 from audit.models import AuditEvent, Outcome
@@ -50,7 +51,7 @@ def make(environment: Environment, *, state: SigningKey.State, at: datetime, act
         algorithm=pair.algorithm,
         state=state,
         public_jwk=pair.public_jwk,
-        private_key_encrypted=keys.encrypt(pair.private_pem, settings.KEY_ENCRYPTION_KEYS),
+        private_key_encrypted=sealing.seal(pair.private_pem, settings.KEY_ENCRYPTION_KEYS),
         created_at=at,
         active_from=active_from,
     )

@@ -1,4 +1,4 @@
-"""Making, naming and wrapping key pairs. Pure: what is stored, and which key is used when, is for `keyring`."""
+"""Making, naming and reading key pairs. Pure: what is stored, and which key is used when, is for `keyring`."""
 
 import base64
 import hashlib
@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from accounts import sealing
+from audit.words import gettext as _
+from audit.words import gettext_noop
 
 # RFC 7638 section 3.2: the members that make up a thumbprint, by key type.
 THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
@@ -21,7 +24,7 @@ LONGEST_KEY = 8 * 1024
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 RSA_BITS = range(2048, 8192 + 1)
 RSA_EXPONENT_BITS = 32
-PRIVATE = (
+PRIVATE = gettext_noop(
     "This is a private key, which nobody but its owner may have. It was not kept; it has travelled, so make a new pair "
     "and paste the public half."
 )
@@ -29,10 +32,6 @@ PRIVATE = (
 
 class KeyRefused(ValueError):
     """What was pasted is no public key that we take; the message never says it back."""
-
-
-class KeyUnreadable(Exception):
-    """A private key could not be decrypted with any of the key-encryption keys (R11: nothing is signed)."""
 
 
 @dataclass(frozen=True)
@@ -76,30 +75,9 @@ def generate(algorithm: str) -> KeyPair:
     return KeyPair(algorithm=algorithm, kid=kid, public_jwk=published, private_pem=pem)
 
 
-def encrypt(plain: bytes, key_encryption_keys: Sequence[str]) -> bytes:
-    """Under the first of the keys; the others only decrypt what was written before a rotation."""
-    return MultiFernet([Fernet(key) for key in key_encryption_keys]).encrypt(plain)
-
-
-def rewrap(encrypted: bytes, key_encryption_keys: Sequence[str]) -> bytes | None:
-    """The same under the first of the keys; None if it is so already; raises KeyUnreadable."""
-    try:
-        Fernet(key_encryption_keys[0]).decrypt(encrypted)
-    except InvalidToken:
-        return encrypt(_unwrap(encrypted, key_encryption_keys), key_encryption_keys)
-    return None
-
-
 def decrypt_private_key(encrypted: bytes, key_encryption_keys: Sequence[str]) -> PrivateKeyTypes:
-    """The key object; raises KeyUnreadable."""
-    return serialization.load_pem_private_key(_unwrap(encrypted, key_encryption_keys), password=None)
-
-
-def _unwrap(encrypted: bytes, key_encryption_keys: Sequence[str]) -> bytes:
-    try:
-        return MultiFernet([Fernet(key) for key in key_encryption_keys]).decrypt(encrypted)
-    except InvalidToken as error:
-        raise KeyUnreadable("no key-encryption key opens this signing key") from error
+    """The key object; raises sealing.SealUnreadable."""
+    return serialization.load_pem_private_key(sealing.unseal(encrypted, key_encryption_keys), password=None)
 
 
 def read_public_key(text: str) -> dict[str, str]:
@@ -109,7 +87,7 @@ def read_public_key(text: str) -> dict[str, str]:
     """
     text = text.strip()
     if len(text) > LONGEST_KEY:
-        raise KeyRefused("This is too long for one public key.")
+        raise KeyRefused(_("This is too long for one public key."))
     key = _from_jwk(text) if text.startswith("{") else _from_pem(text)
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         algorithm, jwk = "ES256", ECAlgorithm.to_jwk(key, as_dict=True)
@@ -118,7 +96,7 @@ def read_public_key(text: str) -> dict[str, str]:
     elif isinstance(key, ed25519.Ed25519PublicKey):
         algorithm, jwk = "EdDSA", OKPAlgorithm.to_jwk(key, as_dict=True)
     else:
-        raise KeyRefused("Use an EC key on P-256, an RSA key of 2,048 to 8,192 bits, or an Ed25519 key.")
+        raise KeyRefused(_("Use an EC key on P-256, an RSA key of 2,048 to 8,192 bits, or an Ed25519 key."))
     public = {name: str(jwk[name]) for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
     return {**public, "kid": thumbprint(public), "use": "sig", "alg": algorithm}
 
@@ -132,29 +110,29 @@ def _from_jwk(text: str) -> object:
     try:
         jwk = json.loads(text)
     except (ValueError, RecursionError):
-        raise KeyRefused("This begins like a JWK but is not readable JSON.") from None
+        raise KeyRefused(_("This begins like a JWK but is not readable JSON.")) from None
     if PRIVATE_MEMBERS & set(jwk):
-        raise KeyRefused(PRIVATE)
+        raise KeyRefused(_(PRIVATE))
     if "keys" in jwk:
-        raise KeyRefused("This is a set of keys: paste one of them.")
+        raise KeyRefused(_("This is a set of keys: paste one of them."))
     expected = {"EC": "ES256", "RSA": "RS256", "OKP": "EdDSA"}.get(str(jwk.get("kty")))
     said = "EdDSA" if jwk.get("alg") == "Ed25519" else jwk.get("alg", expected)  # its name since RFC 9864
     if jwk.get("use", "sig") != "sig" or said != expected:
-        raise KeyRefused("This key is not meant to sign with ES256, RS256 or EdDSA.")
+        raise KeyRefused(_("This key is not meant to sign with ES256, RS256 or EdDSA."))
     try:
         return jwt.PyJWK(jwk, algorithm=expected).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
-        raise KeyRefused("This is not a public key as a JWK.") from None
+        raise KeyRefused(_("This is not a public key as a JWK.")) from None
 
 
 def _from_pem(text: str) -> object:
     if "PRIVATE KEY" in text:
-        raise KeyRefused(PRIVATE)
+        raise KeyRefused(_(PRIVATE))
     if "BEGIN CERTIFICATE" in text:
-        raise KeyRefused("This is a certificate: paste the public key in it (openssl x509 -pubkey -noout).")
+        raise KeyRefused(_("This is a certificate: paste the public key in it (openssl x509 -pubkey -noout)."))
     if "BEGIN PUBLIC KEY" not in text:
-        raise KeyRefused("Paste a public key as a JWK, or as a PEM that begins with -----BEGIN PUBLIC KEY-----.")
+        raise KeyRefused(_("Paste a public key as a JWK, or as a PEM that begins with -----BEGIN PUBLIC KEY-----."))
     try:
         return serialization.load_pem_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise KeyRefused("This is not a readable public key.") from None
+        raise KeyRefused(_("This is not a readable public key.")) from None

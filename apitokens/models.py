@@ -3,11 +3,12 @@
 `ApiToken` is also the OAuth client: one row is the truth, so deleting it ends everything.
 """
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -18,6 +19,8 @@ from tenants.models import Environment, Membership, Role, Tenant, Vendor, Vendor
 
 HOUR = 3_600
 DAY = 24 * HOUR
+# A portal session that nobody used for so long is over.
+PORTAL_IDLE = timedelta(hours=1)
 
 
 class Owner(models.TextChoices):
@@ -546,3 +549,95 @@ class UsageHour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} {self.outcome} of token {self.token_id}"
+
+
+class PortalSessionQuerySet(models.QuerySet["PortalSession"]):
+    def live(self, *, at: datetime) -> "PortalSessionQuerySet":
+        """Those whose link waits to be opened, and those that were opened and neither ended nor left idle.
+
+        As a JWT does, one lives while the token that opened it works.
+        """
+        return self.if_token_works(at=at).filter(Exists(ApiToken.objects.usable(at=at).filter(pk=OuterRef("token"))))
+
+    def if_token_works(self, *, at: datetime) -> "PortalSessionQuerySet":
+        """Those that live if it does: for who asks that otherwise.
+
+        The generations of the rows above one, its member's among them, add up to what they did when it was made (R5):
+        what was stopped once stays ended.
+        """
+        above = ("environment", "tenant", "membership", "token", "token__token_type")
+        generation = sum((F(f"{row}__generation") for row in above[1:]), start=F(f"{above[0]}__generation"))
+        waits = Q(opened_at__isnull=True, link_expires_at__gt=at)
+        return self.filter(
+            waits | Q(last_seen_at__gt=at - PORTAL_IDLE),
+            Exists(Membership.objects.active().filter(pk=OuterRef("membership"))),
+            ends_at__gt=at,
+            generation=generation,
+        )
+
+    def over(self, *, at: datetime) -> "PortalSessionQuerySet":
+        """Those that time alone has ended."""
+        unopened = Q(opened_at__isnull=True, link_expires_at__lte=at)
+        return self.filter(unopened | Q(ends_at__lte=at) | Q(last_seen_at__lte=at - PORTAL_IDLE))
+
+
+class PortalSession(models.Model):
+    """Somebody for whom the vendor's backend vouches, in one tenant's pages for a while. Its link works once.
+
+    It goes with the token that opened it, and with the membership.
+    """
+
+    class Section(models.TextChoices):
+        TOKENS = "tokens"
+        MEMBERS = "members"
+        ROLES = "roles"
+        USAGE = "usage"
+        AUDIT = "audit"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="portal_sessions")
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="portal_sessions")
+    membership = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="portal_sessions")
+    token = models.ForeignKey(ApiToken, on_delete=models.CASCADE, related_name="portal_sessions")
+    digest = models.BinaryField(max_length=32)
+    generation = models.PositiveIntegerField()
+    # Which of the tenant's pages it shows.
+    sections = models.JSONField()
+    return_url = models.CharField(max_length=2000, blank=True)
+    locale = models.CharField(max_length=35, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    link_expires_at = models.DateTimeField()
+    ends_at = models.DateTimeField(db_index=True)
+    opened_at = models.DateTimeField(null=True)
+    # To the minute.
+    last_seen_at = models.DateTimeField(null=True)
+
+    objects = PortalSessionQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["environment", "-created_at", "-id"], name="portalsession_of_environment"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["digest"], name="portalsession_link_unique"),
+            models.CheckConstraint(
+                condition=Q(opened_at__isnull=True, last_seen_at__isnull=True)
+                | Q(opened_at__isnull=False, last_seen_at__isnull=False),
+                name="portalsession_seen_once_opened",
+            ),
+            models.CheckConstraint(
+                condition=Q(link_expires_at__gt=F("created_at"), ends_at__gte=F("link_expires_at")),
+                name="portalsession_ends_after_its_link",
+            ),
+            CompositeForeignKey(
+                fields=("membership", "tenant"), to_fields=("id", "tenant"), name="portalsession_membership_of_tenant"
+            ),
+            CompositeForeignKey(
+                fields=("tenant", "environment"),
+                to_fields=("id", "environment"),
+                name="portalsession_tenant_of_environment",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"portal session {self.id}"

@@ -10,6 +10,9 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from audit.services import Refusal
 from tenants.models import Membership
 
@@ -53,20 +56,25 @@ class Expiry:
     def settle(self, token_type: TokenType, *, now: datetime) -> datetime | None:
         """The moment within the token type's limits, None for never; raises InvalidField."""
         if self.at is not None and self.seconds is not None:
-            raise InvalidField("expires_at", "Give either expires_at or expires_in, not both.")
+            raise InvalidField("expires_at", _("Give either expires_at or expires_in, not both."))
         field = "expires_at" if self.at is not None else "expires_in"
         longest = token_type.longest_lifetime
         moment = self._moment(token_type, now)
         if moment is None:
-            if not token_type.may_never_expire:
-                raise InvalidField(field, f"It must expire, at the latest after {in_days(longest)}.")
-            return None
+            if token_type.may_never_expire:
+                return None
+            if longest is None:
+                raise InvalidField(field, _("It must expire: choose a moment."))
+            raise InvalidField(field, _("It must expire, at the latest after %(time)s.") % {"time": in_days(longest)})
         if moment <= now:
-            raise InvalidField(field, "This moment has passed: choose one in the future.")
+            raise InvalidField(field, _("This moment has passed: choose one in the future."))
         if moment > now + timedelta(seconds=CENTURY):
-            raise InvalidField(field, "This is more than a hundred years away: choose an earlier moment, or never.")
+            raise InvalidField(field, _("This is more than a hundred years away: choose an earlier moment, or never."))
         if longest is not None and moment > now + timedelta(seconds=longest):
-            raise InvalidField(field, f"The longest lifetime here is {in_days(longest)}: choose an earlier moment.")
+            raise InvalidField(
+                field,
+                _("The longest lifetime here is %(time)s: choose an earlier moment.") % {"time": in_days(longest)},
+            )
         return moment
 
     def _moment(self, token_type: TokenType, now: datetime) -> datetime | None:
@@ -106,7 +114,7 @@ class Order:
 def clean_beginning(moment: datetime | None, *, now: datetime) -> datetime | None:
     """Before this it does not work; raises InvalidField."""
     if moment is not None and moment > now + timedelta(seconds=CENTURY):
-        raise InvalidField("not_before", "This is more than a hundred years away: choose an earlier moment.")
+        raise InvalidField("not_before", _("This is more than a hundred years away: choose an earlier moment."))
     return moment
 
 
@@ -114,11 +122,15 @@ def clean_name(text: str) -> str:
     """Trimmed and in one Unicode form, so that two names that look the same are the same; raises InvalidField."""
     name = unicodedata.normalize("NFC", text).strip()
     if not name:
-        raise InvalidField("name", "Give it a name, so that you know it again in a year.")
+        raise InvalidField("name", _("Give it a name, so that you know it again in a year."))
     if len(name) > NAME_MAX:
-        raise InvalidField("name", f"A name has at most {NAME_MAX} characters; this one has {len(name)}.")
+        raise InvalidField(
+            "name",
+            _("A name has at most %(most)s characters; this one has %(length)s.")
+            % {"most": NAME_MAX, "length": len(name)},
+        )
     if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in name):
-        raise InvalidField("name", "A name can't have control or invisible characters or line breaks.")
+        raise InvalidField("name", _("A name can't have control or invisible characters or line breaks."))
     return name
 
 
@@ -131,23 +143,26 @@ def clean_description(text: str) -> str:
     """Any text, several lines of it; raises InvalidField."""
     description = unicodedata.normalize("NFC", text).replace("\r\n", "\n").strip()
     if len(description) > DESCRIPTION_MAX:
-        raise InvalidField("description", f"A description has at most {DESCRIPTION_MAX} characters.")
+        raise InvalidField(
+            "description", _("A description has at most %(most)s characters.") % {"most": DESCRIPTION_MAX}
+        )
     if any(unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t" for character in description):
-        raise InvalidField("description", "A description can't have control characters.")
+        raise InvalidField("description", _("A description can't have control characters."))
     return description
 
 
 def clean_networks(networks: tuple[str, ...]) -> list[str]:
     """IPv4 and IPv6 addresses and networks, in canonical form; raises InvalidField naming the first that is none."""
     if len(networks) > NETWORKS_MAX:
-        raise InvalidField("ip_allowlist", f"At most {NETWORKS_MAX} networks can be listed.")
+        raise InvalidField("ip_allowlist", _("At most %(most)s networks can be listed.") % {"most": NETWORKS_MAX})
     clean = []
     for text in networks:
         try:
             clean.append(str(_network(text.strip())))
         except ValueError as error:
             raise InvalidField(
-                "ip_allowlist", f"{text.strip()[:60]!r} is not an address or a network like 203.0.113.0/24."
+                "ip_allowlist",
+                _("%(text)s is not an address or a network like 203.0.113.0/24.") % {"text": repr(text.strip()[:60])},
             ) from error
     return sorted(set(clean))
 
@@ -200,11 +215,9 @@ def _is_part(inner: Network, outer: Network) -> bool:
     )
 
 
-def in_days(seconds: int | None) -> str:
+def in_days(seconds: int) -> str:
     """A limit in words."""
-    if seconds is None:
-        return "a date of your choice"
-    if seconds % 86_400 == 0:
-        days = seconds // 86_400
-        return f"{days} day{'s' if days != 1 else ''}"
-    return f"{seconds} seconds"
+    days, rest = divmod(seconds, 86_400)
+    if rest:
+        return ngettext("%(count)s second", "%(count)s seconds", seconds) % {"count": seconds}
+    return ngettext("%(count)s day", "%(count)s days", days) % {"count": days}

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from django.utils.translation import gettext as _
+
 from audit.services import Refusal
 from tenants.policy import Grantor, HeldRole
 
@@ -97,7 +99,7 @@ def _followable(token: ApiToken, holder: Grantor | None) -> frozenset[str]:
 
 def _roles(rows: Iterable[list[Any]]) -> tuple[HeldRole, ...]:
     found: dict[str, tuple[str, int, set[str]]] = {}
-    for key, name, level, permission, *_ in rows:
+    for key, name, level, permission, *__ in rows:
         held = found.setdefault(key, (name, level, set()))[2]
         if permission is not None:
             held.add(permission)
@@ -302,5 +304,5 @@ class RoleNotCarried(Refusal):
     field = "roles"
 
     def __init__(self, role: HeldRole) -> None:
-        super().__init__(f"The role {role.name} can't be given to a token of this owner and kind.")
+        super().__init__(_("The role %(name)s can't be given to a token of this owner and kind.") % {"name": role.name})
         self.role = role.key

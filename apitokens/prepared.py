@@ -81,6 +81,10 @@ class Prepared(Generic[Row]):
             raise ObjectDoesNotExist
         return rows[0]
 
+    def all(self, **given: object) -> list[Row]:
+        """Every row; raises KeyError as `first`."""
+        return list(self._rows(given))
+
     def _rows(self, given: Mapping[str, object]) -> "QuerySet[Row]":
         written = self._written
         asking: Any = _Asking(written, given)
@@ -93,4 +97,6 @@ class Prepared(Generic[Row]):
         queryset = self._write()
         compiler = queryset.query.get_compiler(using=queryset.db)
         sql, values = compiler.as_sql()
+        # It belongs to the thread that asked first; nothing of it is needed any more.
+        compiler.connection = None
         return _Written(queryset, compiler, sql, tuple(values))

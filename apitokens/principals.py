@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -26,6 +27,8 @@ class Principal:
     permissions: frozenset[str]
     membership: Membership | None = None
     vendor_membership: VendorMembership | None = None
+    # When the person last showed who they are, in the session in which they ask.
+    proven_at: datetime | None = None
     token: ApiToken | None = None
     scopes: frozenset[str] | None = None
     # A JWT narrowed when it was issued: it claims no roles and grants none.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
 
 from django.apps import apps
 from django.db.models import (
@@ -29,6 +31,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Cast, Coalesce, Concat
 from django.db.models.lookups import Exact, GreaterThan
 
+from apitokens.paging import PAGE_MAX
 from apitokens.prepared import Given, Prepared
 from tenants.models import (
     ApiIdentifier,
@@ -402,3 +405,36 @@ WITH_STANDING: Prepared[ApiToken] = Prepared(lambda: _by_id().with_standing())
 WITH_EVERYTHING: Prepared[ApiToken] = Prepared(
     lambda: _by_id().with_standing().with_suspicions().with_last_four().with_versions()
 )
+
+
+class PreparedPage:
+    """The rows of a page, of which the ids are known, each with what that list shows."""
+
+    def __init__(self, write: Callable[[ApiTokenQuerySet], ApiTokenQuerySet]) -> None:
+        self._rows: Prepared[ApiToken] = Prepared(lambda: write(_by_ids()))
+
+    def __call__(self, pks: Sequence[UUID]) -> list[ApiToken]:
+        """In no order; up to PAGE_MAX. What is missing to as many is asked for twice: the SQL is the same for all."""
+        if not pks:
+            return []
+        padded = [*pks, *[pks[-1]] * (PAGE_MAX - len(pks))]
+        return self._rows.all(**{f"pk{number}": pk for number, pk in enumerate(padded)})
+
+
+def _by_ids() -> ApiTokenQuerySet:
+    ids: list[Any] = [Given(f"pk{number}", UUIDField()) for number in range(PAGE_MAX)]
+    found: ApiTokenQuerySet = apps.get_model("apitokens", "ApiToken").objects.filter(pk__in=ids)
+    return found
+
+
+# By whether they have what to look at about them (`flags`): for people, and for programs.
+SHOWN = {
+    False: PreparedPage(lambda found: found.with_standing().with_last_four().select_related("creator")),
+    True: PreparedPage(
+        lambda found: found.with_standing().with_last_four().select_related("creator").with_suspicions()
+    ),
+}
+TOLD = {
+    False: PreparedPage(lambda found: found.with_standing().with_last_four().with_versions()),
+    True: PreparedPage(lambda found: found.with_standing().with_last_four().with_versions().with_suspicions()),
+}

@@ -5,6 +5,8 @@ Both work until the deadline of the old one, which is computed at each use: comp
 
 from datetime import datetime, timedelta
 
+from django.utils.translation import gettext as _
+
 from apitokens import ceiling, policy, services, versions
 from apitokens.changing import AlreadySo
 from apitokens.models import ApiToken, IssueNonce, Owner, Secret
@@ -27,8 +29,11 @@ class RotationUnderWay(Refusal):
 
     def __init__(self, deadline: datetime) -> None:
         super().__init__(
-            f"A rotation is under way until {deadline:%Y-%m-%d %H:%M} UTC: complete or cancel it first. If the secret "
-            "is compromised, say so, and every other one stops at once."
+            _(
+                "A rotation is under way until %(deadline)s UTC: complete or cancel it first. If the secret is "
+                "compromised, say so, and every other one stops at once."
+            )
+            % {"deadline": f"{deadline:%Y-%m-%d %H:%M}"}
         )
         self.deadline = deadline
 
@@ -37,7 +42,7 @@ class NoRotation(AlreadySo):
     code = "no_rotation"
 
     def __init__(self) -> None:
-        super().__init__("No rotation is under way: it was completed or cancelled, or its deadline has passed.")
+        super().__init__(_("No rotation is under way: it was completed or cancelled, or its deadline has passed."))
 
 
 class StillUsed(Refusal):
@@ -48,11 +53,17 @@ class StillUsed(Refusal):
 
     def __init__(self, old: Secret) -> None:
         when = f"{old.last_used_at:%Y-%m-%d %H:%M} UTC"
-        where = f", from {old.last_used_ip}" if old.last_used_ip else ""
-        super().__init__(
-            f"The old secret was used within the last hour ({when}{where}): whatever uses it stops when you complete. "
-            "Give it the new secret first, or complete all the same."
-        )
+        if old.last_used_ip:
+            text = _(
+                "The old secret was used within the last hour (%(when)s, from %(ip)s): whatever uses it stops when you "
+                "complete. Give it the new secret first, or complete all the same."
+            )
+        else:
+            text = _(
+                "The old secret was used within the last hour (%(when)s): whatever uses it stops when you complete. "
+                "Give it the new secret first, or complete all the same."
+            )
+        super().__init__(text % {"when": when, "ip": old.last_used_ip})
         self.last_used_at, self.last_used_ip = old.last_used_at, old.last_used_ip
 
 
@@ -72,6 +83,7 @@ def rotate(
     Without an `overlap` a day, or as long as the type allows. Of a compromised one every other version and every JWT
     is dead at once. A token that rotates itself (`token:self:rotate`) keeps its expiry.
     """
+    ceiling.check_confirmed(by, at=at)
     asked: Detail = {"overlap": overlap, "compromised": compromised, "is_public_key": public_key is not None}
     with services.changing_token(by, "apitoken.rotated", token.tenant, token, asked=asked):
         used = services.claim(by, nonce, "rotate", token)
@@ -85,7 +97,7 @@ def rotate(
         before = _snapshot(token, old)
         if expiry is not None:
             if is_itself:
-                raise InvalidField("expires_at", "A token that rotates itself keeps its expiry.")
+                raise InvalidField("expires_at", _("A token that rotates itself keeps its expiry."))
             token.expires_at = ceiling.expiry_of(token.parent, token.token_type, expiry, at)
             ceiling.check_begins_before_it_ends(token)
         ceiling.check_no_wider(by, token)
@@ -110,6 +122,7 @@ def complete(*, by: Principal, token: ApiToken, at: datetime, even_if_used: bool
 
     Raises NoRotation, or StillUsed if somebody used the old version within the last hour.
     """
+    ceiling.check_confirmed(by, at=at)
     with services.changing_token(by, "apitoken.rotation_completed", token.tenant, token):
         by, token, grantor = services.locked(by, token, at)
         if not _rotates_itself(by, token, grantor):
@@ -125,6 +138,7 @@ def complete(*, by: Principal, token: ApiToken, at: datetime, even_if_used: bool
 
 def cancel(*, by: Principal, token: ApiToken, at: datetime) -> ApiToken:
     """The new version dies, and the old one goes on without a deadline: granting, like rotating (R3)."""
+    ceiling.check_confirmed(by, at=at)
     with services.changing_token(by, "apitoken.rotation_cancelled", token.tenant, token):
         by, token, grantor = services.locked(by, token, at)
         _check_may_rotate(by, token, grantor, at)
@@ -141,7 +155,7 @@ def _end_old(token: ApiToken, old: list[Secret], at: datetime, overlap: int | No
     """At once, or when the overlap is over and no later than the token itself; raises InvalidField."""
     left = ceiling.overlap_of(token.token_type, 0 if compromised and overlap is None else overlap)
     if compromised and left:
-        raise InvalidField("overlap", "What is compromised stops at once: leave the overlap at 0.")
+        raise InvalidField("overlap", _("What is compromised stops at once: leave the overlap at 0."))
     if left:
         versions.limit(old, at + left if token.expires_at is None else min(at + left, token.expires_at))
     else:

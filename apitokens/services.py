@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from apitokens import ceiling, credentials, policy, versions
 from apitokens.ceiling import Decided
@@ -67,14 +68,14 @@ class NameTaken(InvalidField):
     code = "name_taken"
 
     def __init__(self, name: str) -> None:
-        super().__init__("name", f"There is a token named {name} already: choose another name.")
+        super().__init__("name", _("There is a token named %(name)s already: choose another name.") % {"name": name})
 
 
 class Expired(Refusal):
     code = "expired"
 
     def __init__(self) -> None:
-        super().__init__("This token has expired and can't be revived: make a new one.")
+        super().__init__(_("This token has expired and can't be revived: make a new one."))
 
 
 class Gone(Refusal):
@@ -84,7 +85,7 @@ class Gone(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("There is no such thing here, or it is not yours.")
+        super().__init__(_("There is no such thing here, or it is not yours."))
 
 
 class AlreadyIssued(Refusal):
@@ -94,7 +95,7 @@ class AlreadyIssued(Refusal):
     is_denial = False
 
     def __init__(self, token: ApiToken | None) -> None:
-        super().__init__("This was sent before. Its secret was shown in the first answer only: make a new secret.")
+        super().__init__(_("This was sent before. Its secret was shown in the first answer only: make a new secret."))
         self.token = token
 
 
@@ -103,40 +104,14 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
 
     Raises a Refusal: InvalidField for what makes no sense, the ceiling's refusals (R3), QuotaReached, AlreadyIssued.
     """
+    ceiling.check_confirmed(by, at=at)
     environment = by.environment
     with changing_token(by, "apitoken.issued", tenant, name=order.name, asked=_asked(order)):
         ceiling.check_reach(by, environment, tenant, owner=order.owner)
         used = claim(by, nonce, "issue", tenant or environment)
         membership = order.membership if order.owner == Owner.USER else None
         lock(membership or tenant or environment)
-        by, grantor = ceiling.grantor_of(by, at=at, tenant=tenant)
-        token_type = ceiling.token_type_of(environment, order)
-        check_holds(grantor, f"{PERMISSION_FAMILY[Owner(order.owner)]}:create")
-        ceiling.check_may_make(by, order)
-        if membership is not None:
-            ceiling.check_still_member(membership)
-        decided = ceiling.decide(grantor, token_type, tenant, membership, order.grant)
-        ceiling.check_quota(token_type, membership or tenant or environment, at)
-        name = clean_name(order.name)
-        token = ApiToken(
-            environment=environment,
-            tenant=tenant,
-            membership=membership,
-            token_type=token_type,
-            owner=order.owner,
-            kind=order.kind,
-            name=name,
-            name_key=name_key(name),
-            description=clean_description(order.description),
-            creator_id=by.person_id,
-            parent=by.token,
-            expires_at=ceiling.expiry_of(by.token, token_type, order.expiry, at),
-            not_before=clean_beginning(order.not_before, now=at),
-            ip_allowlist=ceiling.networks_of(by, token_type, order.ip_allowlist),
-            audiences=ceiling.audiences_of(by, environment, order.audiences),
-            created_at=at,
-        )
-        ceiling.check_begins_before_it_ends(token)
+        by, grantor, decided, token = _drafted(by, tenant, order, at)
         key = versions.public_key_of(order.kind, order.public_key) if order.public_key is not None else None
         _name_publicly(token)
         _apply(token, decided, grantor)
@@ -145,6 +120,53 @@ def issue(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime, n
             IssueNonce.objects.filter(pk=used.pk).update(token_id=token.id)
         record_on(by, "apitoken.issued", token, after=snapshot(token, decided))
     return Issued(token=token, plaintext=plaintext)
+
+
+def preview(*, by: Principal, tenant: Tenant | None, order: Order, at: datetime) -> tuple[ApiToken, Decided]:
+    """What `issue` would make of the order at this moment, never saved, and what it would be granted.
+
+    Raises what `issue` would raise of what can be known before; nothing is recorded, since nothing was tried.
+    """
+    with transaction.atomic():
+        ceiling.check_reach(by, by.environment, tenant, owner=order.owner)
+        _, _, decided, token = _drafted(by, tenant, order, at)
+    return token, decided
+
+
+def _drafted(
+    by: Principal, tenant: Tenant | None, order: Order, at: datetime
+) -> tuple[Principal, Grantor, Decided, ApiToken]:
+    """Who asks and what they hold, under locks; what they may grant of what is ordered; the row as it would be."""
+    environment, membership = by.environment, order.membership if order.owner == Owner.USER else None
+    by, grantor = ceiling.grantor_of(by, at=at, tenant=tenant)
+    token_type = ceiling.token_type_of(environment, order)
+    check_holds(grantor, f"{PERMISSION_FAMILY[Owner(order.owner)]}:create")
+    ceiling.check_may_make(by, order)
+    if membership is not None:
+        ceiling.check_still_member(membership)
+    decided = ceiling.decide(grantor, token_type, tenant, membership, order.grant)
+    ceiling.check_quota(token_type, membership or tenant or environment, at)
+    name = clean_name(order.name)
+    token = ApiToken(
+        environment=environment,
+        tenant=tenant,
+        membership=membership,
+        token_type=token_type,
+        owner=order.owner,
+        kind=order.kind,
+        name=name,
+        name_key=name_key(name),
+        description=clean_description(order.description),
+        creator_id=by.person_id,
+        parent=by.token,
+        expires_at=ceiling.expiry_of(by.token, token_type, order.expiry, at),
+        not_before=clean_beginning(order.not_before, now=at),
+        ip_allowlist=ceiling.networks_of(by, token_type, order.ip_allowlist),
+        audiences=ceiling.audiences_of(by, environment, order.audiences),
+        created_at=at,
+    )
+    ceiling.check_begins_before_it_ends(token)
+    return by, grantor, decided, token
 
 
 def make_without_secret(
@@ -265,7 +287,7 @@ def _set_bounds(
 
 def _grant_anew(token: ApiToken, grantor: Grantor, grant: Grant) -> None:
     if not grant.roles and not grant.permissions:
-        raise InvalidField("roles", "Name the roles or the permissions that it shall have.")
+        raise InvalidField("roles", _("Name the roles or the permissions that it shall have."))
     decided = ceiling.decide(grantor, token.token_type, token.tenant, token.membership, grant)
     token.token_roles.all().delete()
     _apply(token, decided, grantor)
@@ -284,12 +306,14 @@ def take_over(*, by: Principal, token: ApiToken, permissions: Collection[str], a
         ceiling.check_enabled(token.token_type)
         ceiling.check_no_wider(by, token)
         if token.granted_through != ApiToken.GrantedThrough.ROLES or not permissions:
-            raise InvalidField("permissions", "Its roles have nothing new for it.")
+            raise InvalidField("permissions", _("Its roles have nothing new for it."))
         # Nobody edits a role while we hold the environment (`ceiling.grantor_of`).
         held = held_roles(token.roles.all()).values()
         everything = policy.grantor_with(list(held)).permissions
         if unknown := set(permissions) - everything:
-            raise InvalidField("permissions", f"None of its roles holds {', '.join(sorted(unknown))[:200]}.")
+            raise InvalidField(
+                "permissions", _("None of its roles holds %(unknown)s.") % {"unknown": ", ".join(sorted(unknown))[:200]}
+            )
         without = everything - set(token.granted) - set(permissions)
         grant = Grant(roles=tuple(role.key for role in held), without=tuple(sorted(without)))
         before = snapshot(token)
@@ -359,6 +383,7 @@ def delete(*, by: Principal, token: ApiToken, at: datetime, as_compromised: bool
 
     Of a compromised one also what it made, and what that made: whoever had it may have made them (R13).
     """
+    ceiling.check_confirmed(by, at=at)
     with changing_token(by, "apitoken.deleted", token.tenant, token):
         by, token, grantor = locked(by, token, at)
         check_holds(grantor, needs(by, token, "delete"))

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from apitokens import keyring
 from apitokens.models import DAY, Kind, Owner, TokenType
@@ -24,50 +25,57 @@ from tenants.models import (
 
 # Guard our own pages and endpoints; the same in every environment.
 BUILT_IN = {
-    "apitokens:read": "See the tenant's tokens",
-    "apitokens:create": "Make, change and enable the tenant's tokens",
-    "apitokens:delete": "Disable and delete the tenant's tokens",
-    "personal-apitokens:read": "See personal tokens",
-    "personal-apitokens:create": "Make, change and enable personal tokens",
-    "personal-apitokens:delete": "Disable and delete personal tokens",
-    "environment-tokens:read": "See the environment's tokens",
-    "environment-tokens:create": "Make, change and enable the environment's tokens",
-    "environment-tokens:delete": "Disable and delete the environment's tokens",
-    "members:read": "See the members, and what personal tokens they have",
-    "members:create": "Invite members, give them roles, reinstate them",
-    "members:delete": "Suspend and remove members, stop and delete their personal tokens",
-    "roles:read": "See the roles and what they hold",
-    "roles:create": "Make and change roles",
-    "roles:delete": "Delete roles",
-    "audit:read": "Read the record of what was done",
-    "tenants:read": "See the environment's tenants",
-    "tenants:create": "Make, change and reinstate tenants",
-    "tenants:delete": "Suspend and delete tenants",
-    "permissions:read": "See the permissions that exist",
-    "permissions:create": "Make and change permissions",
-    "permissions:delete": "Delete permissions",
-    "token-types:read": "See which tokens may exist",
-    "token-types:create": "Change which tokens may exist",
-    "environments:read": "See the environment",
-    "environments:create": "Change and reinstate the environment",
-    "environments:delete": "Suspend and delete the environment",
-    "signing-keys:read": "See the environment's signing keys",
-    "signing-keys:create": "Publish a new signing key and let it take over",
-    "signing-keys:delete": "Declare a signing key compromised: everything it signed is dead at once",
-    "usage:read": "See how often tokens are used",
-    "tokens:introspect": "Ask whether a token is active, and what it may do",
-    "token:self:rotate": "Replace its own secret",
+    "apitokens:read": gettext_noop("See the tenant's tokens"),
+    "apitokens:create": gettext_noop("Make, change and enable the tenant's tokens"),
+    "apitokens:delete": gettext_noop("Disable and delete the tenant's tokens"),
+    "personal-apitokens:read": gettext_noop("See personal tokens"),
+    "personal-apitokens:create": gettext_noop("Make, change and enable personal tokens"),
+    "personal-apitokens:delete": gettext_noop("Disable and delete personal tokens"),
+    "environment-tokens:read": gettext_noop("See the environment's tokens"),
+    "environment-tokens:create": gettext_noop("Make, change and enable the environment's tokens"),
+    "environment-tokens:delete": gettext_noop("Disable and delete the environment's tokens"),
+    "members:read": gettext_noop("See the members, and what personal tokens they have"),
+    "members:create": gettext_noop("Invite members, give them roles, reinstate them"),
+    "members:delete": gettext_noop("Suspend and remove members, stop and delete their personal tokens"),
+    "roles:read": gettext_noop("See the roles and what they hold"),
+    "roles:create": gettext_noop("Make and change roles"),
+    "roles:delete": gettext_noop("Delete roles"),
+    "sso:read": gettext_noop("See how the tenant's people sign in by single sign-on"),
+    "sso:create": gettext_noop("Set up and change single sign-on, and make it the only way in"),
+    "sso:delete": gettext_noop("Remove single sign-on"),
+    "audit:read": gettext_noop("Read the record of what was done"),
+    "tenants:read": gettext_noop("See the environment's tenants"),
+    "tenants:create": gettext_noop("Make, change and reinstate tenants"),
+    "tenants:delete": gettext_noop("Suspend and delete tenants"),
+    "permissions:read": gettext_noop("See the permissions that exist"),
+    "permissions:create": gettext_noop("Make and change permissions"),
+    "permissions:delete": gettext_noop("Delete permissions"),
+    "token-types:read": gettext_noop("See which tokens may exist"),
+    "token-types:create": gettext_noop("Change which tokens may exist"),
+    "environments:read": gettext_noop("See the environment"),
+    "environments:create": gettext_noop("Change and reinstate the environment"),
+    "environments:delete": gettext_noop("Suspend and delete the environment"),
+    "signing-keys:read": gettext_noop("See the environment's signing keys"),
+    "signing-keys:create": gettext_noop("Publish a new signing key and let it take over"),
+    "signing-keys:delete": gettext_noop("Declare a signing key compromised: everything it signed is dead at once"),
+    "usage:read": gettext_noop("See how often tokens are used"),
+    "portal-sessions:read": gettext_noop("See which portal sessions are live"),
+    "portal-sessions:create": gettext_noop("Open the portal for people signed in to the vendor's own product"),
+    "portal-sessions:delete": gettext_noop("End portal sessions"),
+    "tokens:introspect": gettext_noop("Ask whether a token is active, and what it may do"),
+    "token:self:rotate": gettext_noop("Replace its own secret"),
 }
 PERSONAL = frozenset(key for key in BUILT_IN if key.startswith("personal-"))
 ENVIRONMENT_FAMILIES = (
-    "environment-tokens:", "tenants:", "permissions:", "token-types:", "environments:", "signing-keys:"
+    "environment-tokens:", "tenants:", "permissions:", "token-types:", "environments:", "signing-keys:",
+    "portal-sessions:",
 )  # fmt: skip
 ENVIRONMENT_ONLY = frozenset(key for key in BUILT_IN if key.startswith(ENVIRONMENT_FAMILIES))
 # A personal token would see nothing by it.
 SEES_NOBODYS = {"tokens:introspect"}
 VIEWER = PERSONAL | {"apitokens:read"}
 MEMBER = VIEWER | {"apitokens:create", "apitokens:delete"}
-ADMIN = MEMBER | {key for key in BUILT_IN if key.startswith(("members:", "roles:", "audit:", "usage:"))}
+ADMIN = MEMBER | {key for key in BUILT_IN if key.startswith(("members:", "roles:", "sso:", "audit:", "usage:"))}
 # The vendor's own program does its daily work; what changes the environment itself is for people, until they say so.
 NOT_FOR_BACKENDS = {
     "environments:create",

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from apitokens import credentials, keys
 from apitokens.models import ApiToken, Kind, Secret
@@ -79,7 +80,7 @@ def forget_oldest(token: ApiToken) -> None:
 def public_key_of(kind: str, text: str) -> dict[str, str]:
     """The key, as it will be stored; raises InvalidField, which says nothing of what was pasted."""
     if kind != Kind.CLIENT_CREDENTIALS:
-        raise InvalidField("public_key", "Only client credentials can have a public key instead of a secret.")
+        raise InvalidField("public_key", _("Only client credentials can have a public key instead of a secret."))
     try:
         return keys.read_public_key(text)
     except keys.KeyRefused as refused:
@@ -101,7 +102,7 @@ def add(token: ApiToken, by: Principal, at: datetime, *, public_key: dict[str, s
         plaintext = minted.plaintext
         proof = {"digest": minted.digest, "pepper_id": minted.pepper_id, "last_four": minted.last_four}
     elif token.secrets.filter(public_key__kid=public_key["kid"]).exists():
-        raise InvalidField("public_key", "This token has, or had, this very key: make a new pair.")
+        raise InvalidField("public_key", _("This token has, or had, this very key: make a new pair."))
     Secret.objects.create(
         token=token,
         environment_id=token.environment_id,

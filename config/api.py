@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.urls import reverse
@@ -19,7 +20,9 @@ from apitokens.governance import (
     members,
     offers,
     permissions,
+    portal_sessions,
     signing_keys,
+    sso,
     vendor_members,
 )
 from apitokens.orders import InvalidField
@@ -62,6 +65,8 @@ STATUS: dict[type[Refusal], int] = {
     invitations.WrongPerson: 403,
     invitations.AccountExists: 409,
     vendor_members.EnvironmentAboveCeiling: 403,
+    portal_sessions.OnlyForBackends: 403,
+    portal_sessions.MemberSuspended: 403,
     Switched: 409,
     copying.NotOfBoth: 403,
     environments.InsideOne: 403,
@@ -70,6 +75,9 @@ STATUS: dict[type[Refusal], int] = {
     ceiling.Deleted: 409,
     environments.TooLate: 409,
     environments.LastEnvironment: 409,
+    sso.NotFromOutside: 403,
+    sso.NoEntry: 403,
+    sso.AnotherPerson: 403,
     signing_keys.SuccessorWaits: 409,
     signing_keys.TooManyKeys: 409,
     WidensOwnRole: 403,
@@ -94,6 +102,9 @@ def problem_response(error: Exception, context: dict[str, object]) -> Response |
     """Django REST framework's exception handler; None lets a fault of ours become a 500."""
     if isinstance(error, Refusal):
         response = _of_refusal(error)
+    elif isinstance(error, ceiling.NotConfirmed):
+        confirm_at = settings.ORIGIN + _confirming_page(context)
+        response = _problem(403, error.code, str(error), confirm_at=confirm_at)
     elif isinstance(error, Http404):
         response = _problem(404, "not_found", "There is no such thing here, or it is not yours.")
     elif isinstance(error, PermissionDenied):
@@ -104,6 +115,16 @@ def problem_response(error: Exception, context: dict[str, object]) -> Response |
         return None
     _link_token(response, context)
     return response
+
+
+def _confirming_page(context: dict[str, object]) -> str:
+    """Where the person shows again who they are: here, or by the provider that vouches for them."""
+    caller = getattr(context.get("request"), "_user", None)
+    person = caller.user if isinstance(caller, Caller) else None
+    provider = sso.vouching_for(person) if person else None
+    if provider is not None:
+        return reverse("portal:sign-in", args=[provider.tenant.slug])
+    return reverse("account_reauthenticate")
 
 
 def _problem(status: int, code: str, detail: str, **members: object) -> Response:

@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, get_script_prefix, resolve
 from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from apitokens.oauth import answers
 from audit.services import Refusal
@@ -19,6 +19,8 @@ from tenants.policy import PermissionMissing
 
 RETRY_AFTER_SECONDS = 5
 NO_STORE = {"Cache-Control": "no-store"}
+# allauth says it in English alone.
+NOT_TO_BE_CONFIRMED = gettext_noop("Reauthentication not available")
 # What a page of this status is called.
 TITLES: dict[int, str | Promise] = {
     403: gettext_lazy("You may not do this"),
@@ -99,7 +101,7 @@ def _above(path: str) -> str:
 
 def _is_page(path: str) -> bool:
     try:
-        resolve(path)
+        resolve(path.removeprefix(get_script_prefix().rstrip("/")))
     except Resolver404:
         return False
     return True
@@ -107,7 +109,7 @@ def _is_page(path: str) -> bool:
 
 def unavailable(request: HttpRequest) -> HttpResponse:
     """503: never 401 for a credential that may be good (R11). Said without a query: the database may be what failed."""
-    detail = "The service lacks something that it needs to answer. Try again in a few seconds."
+    detail = _("The service lacks something that it needs to answer. Try again in a few seconds.")
     headers = {**NO_STORE, "Retry-After": str(RETRY_AFTER_SECONDS)}
     if request.path.startswith(("/oauth2/", "/api/")):
         return answer(request, 503, "unavailable", detail, headers)
@@ -115,15 +117,16 @@ def unavailable(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, 400, "bad_request", "The request can't be read.")
+    return answer(request, 400, "bad_request", _("The request can't be read."))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, 404, "not_found", "There is no such thing here, or it is not yours.")
+    return answer(request, 404, "not_found", _("There is no such thing here, or it is not yours."))
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, 403, "permission_denied", str(exception) or "You may not do this.")
+    said = str(exception)
+    return answer(request, 403, "permission_denied", _(said) if said else _("You may not do this."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -7,10 +7,11 @@ from django.contrib.sessions.models import Session
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts import open_sessions
 from accounts.models import CacheEntry
 from apitokens import counting, versions
 from apitokens.governance import erasure
-from apitokens.models import IssueNonce, RevokedJWT, UsageHour, UsedAssertion
+from apitokens.models import IssueNonce, PortalSession, RevokedJWT, UsageHour, UsedAssertion
 
 NONCES_KEPT = timedelta(days=7)
 # A server whose clock is behind ours must not see a JWT that was revoked, or an assertion that was used, come back.
@@ -24,9 +25,11 @@ def run(*, at: datetime | None = None) -> int:
     stale: tuple[QuerySet[Any], ...] = (
         IssueNonce.objects.filter(created_at__lt=at - NONCES_KEPT),
         Session.objects.filter(expire_date__lt=at),
+        open_sessions.gone(),
         CacheEntry.objects.filter(expires__lt=at),
         RevokedJWT.objects.filter(expires_at__lt=at - CLOCKS_DIFFER),
         UsedAssertion.objects.filter(expires_at__lt=at - CLOCKS_DIFFER),
+        PortalSession.objects.over(at=at),
         UsageHour.objects.filter(hour__lt=at - counting.KEPT),
     )
     versions.retire_overdue(at=at)

@@ -13,6 +13,7 @@ _CREDENTIAL = re.compile(
     # and the part of a one-time link that opens it
     r"|(?:(?<=/reset/key/)[\w-]+)"
     r"|(?:(?<=/invitations/)(?![0-9a-f-]{36}(?![\w-]))[\w-]+)"
+    r"|(?:(?<=/open/)[\w-]+)"
     r"|(?:(?<=[Bb]asic )[A-Za-z0-9+/=]{8,})|(?:(?<=[Bb]earer )\S{8,})"
 )
 

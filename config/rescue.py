@@ -92,8 +92,8 @@ class EnvironmentAdmin(ReadOnly):
     list_select_related = ("vendor",)
     search_fields = ("^name", "=slug")
     fields = readonly_fields = (
-        "id", "vendor", "name", "slug", "colour", "token_prefix", "signing_algorithm", "strict_ceiling", "generation",
-        "suspended_at", "deleted_at", "created_at",
+        "id", "vendor", "name", "slug", "colour", "token_prefix", "signing_algorithm", "strict_ceiling",
+        "reauthenticate_after", "embedding_origins", "generation", "suspended_at", "deleted_at", "created_at",
     )  # fmt: skip
 
 

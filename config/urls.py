@@ -1,47 +1,29 @@
-from allauth.account import views as account
-from csp.decorators import csp_update
 from django.conf import settings
-from django.urls import include, path, re_path
-from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
 
-from accounts.views import password_change
+from apitokens.api.reference import reference
 from apitokens.oauth import documents
 from apitokens.oauth.introspection import introspect
 from apitokens.oauth.revocation import revoke
 from apitokens.oauth.statuses import status_list
 from apitokens.oauth.token import token
+from apitokens.pages import appearance
 from config import health
-
-# Swagger UI writes its own styles; this page alone lets it.
-api_reference = require_safe(
-    csp_update({"style-src": "'unsafe-inline'"})(SpectacularSwaggerSplitView.as_view(url_name="schema"))
-)
 
 urlpatterns = [
     path("", include("apitokens.pages.urls")),
     path("console/", include("console.urls")),
-    path("accounts/login/", account.login, name="account_login"),
-    path("accounts/inactive/", account.account_inactive, name="account_inactive"),
-    path("accounts/logout/", account.logout, name="account_logout"),
-    path("accounts/password/change/", password_change, name="account_change_password"),
-    path("accounts/password/reset/", account.password_reset, name="account_reset_password"),
-    path("accounts/password/reset/done/", account.password_reset_done, name="account_reset_password_done"),
-    re_path(
-        r"^accounts/password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
-        account.password_reset_from_key,
-        name="account_reset_password_from_key",
-    ),
-    path(
-        "accounts/password/reset/key/done/",
-        account.password_reset_from_key_done,
-        name="account_reset_password_from_key_done",
-    ),
+    path("theme/", appearance.theme, name="theme"),
+    path("language/", appearance.language, name="language"),
+    path("", include("accounts.urls")),
     path("oauth2/token", token, name="oauth-token"),
     path("oauth2/introspect", introspect, name="oauth-introspect"),
     path("oauth2/revoke", revoke, name="oauth-revoke"),
     path("e/<slug:environment>/jwks.json", documents.jwks, name="jwks"),
     path("e/<slug:environment>/status/<int:number>", status_list, name="status-list"),
+    path("e/<slug:environment>/logo/<str:digest>", appearance.logo, name="brand-logo"),
+    path("e/<slug:environment>/brand/<str:digest>.css", appearance.stylesheet, name="brand-stylesheet"),
     # Inserted, as RFC 8414 section 3.1 has it, and appended, as OpenID Connect Discovery has it.
     path(".well-known/oauth-authorization-server/e/<slug:environment>", documents.metadata, name="metadata"),
     path("e/<slug:environment>/.well-known/oauth-authorization-server", documents.metadata),
@@ -49,7 +31,7 @@ urlpatterns = [
     path("e/<slug:environment>/.well-known/openid-configuration", documents.openid, name="openid-configuration"),
     path("api/v1/", include("apitokens.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", api_reference, name="api-docs"),
+    path("api/docs/", reference, name="api-docs"),
     path("healthz", health.alive),
     path("readyz", health.ready),
     path("metrics", health.metrics),
@@ -59,6 +41,11 @@ if settings.ADMIN:
     from config import rescue
 
     urlpatterns += [path("admin/", rescue.site.urls)]
+
+if settings.DEBUG:
+    from config import styleguide
+
+    urlpatterns += [path("styleguide/", styleguide.styleguide, name="styleguide")]
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.permission_denied"

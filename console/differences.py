@@ -11,6 +11,7 @@ from apitokens.governance.copying import Diff, Difference
 from apitokens.models import Kind, Owner
 from apitokens.pages import words
 from apitokens.pages.rows import KINDS as TOKEN_KINDS
+from audit.words import listed
 
 HEADINGS = {
     "permission": gettext_lazy("Permissions"),
@@ -66,9 +67,10 @@ class DifferenceRow:
             if name == "permissions":
                 lines += _of_set(before or [], after)
             elif is_new:
-                lines.append(f"{SETTINGS[name]}: {_value(name, after)}")
+                lines.append(_("%(name)s: %(what)s") % {"name": SETTINGS[name], "what": _value(name, after)})
             else:
-                lines.append(f"{SETTINGS[name]}: {_value(name, before)} → {_value(name, after)}")
+                words = {"name": SETTINGS[name], "before": _value(name, before), "after": _value(name, after)}
+                lines.append(_("%(name)s: %(before)s → %(after)s") % words)
         return lines
 
     @property
@@ -123,9 +125,9 @@ def _of_set(before: list[str], after: list[str]) -> list[str]:
     gained, lost = sorted(set(after) - set(before)), sorted(set(before) - set(after))
     lines = []
     if gained:
-        lines.append(_("Gets %(keys)s") % {"keys": ", ".join(gained)})
+        lines.append(_("Gets %(keys)s") % {"keys": listed(gained)})
     if lost:
-        lines.append(_("Loses %(keys)s") % {"keys": ", ".join(lost)})
+        lines.append(_("Loses %(keys)s") % {"keys": listed(lost)})
     return lines
 
 
@@ -133,7 +135,7 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     if isinstance(value, list):
-        return ", ".join(value) or _("none")
+        return listed(value) or _("none")
     if value is None and name == "roles":
         return _("every role")
     if value is None:

@@ -9,9 +9,11 @@ from functools import wraps
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponseBase
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from apitokens import access
+from apitokens.pages.confirming import confirmed
 from apitokens.pages.places import PageRequest, Place
 from audit.services import Refusal
 from console.navigation import CONSOLE_TABS
@@ -29,8 +31,11 @@ class Switched(Refusal):
 
     def __init__(self, rendered_for: Environment) -> None:
         super().__init__(
-            f"This form was for the environment {rendered_for.name}, and you have gone on to another since. "
-            f"Open the page in {rendered_for.name} again if that is where you meant to do this."
+            _(
+                "This form was for the environment %(name)s, and you have gone on to another since. Open the page in "
+                "%(name)s again if that is where you meant to do this."
+            )
+            % {"name": rendered_for.name}
         )
 
 
@@ -53,7 +58,7 @@ def console_page(permission: str) -> Callable[[View], View]:
                     raise Switched(principal.environment)
             elif request.session.get(VISITED) != slug:
                 request.session[VISITED] = slug
-            return view(request, principal, **named)
+            return confirmed(view, request, principal, **named)
 
         return open_door
 

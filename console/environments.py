@@ -1,13 +1,10 @@
 """The environment itself: its settings, its end, another like it, and what it takes over from another."""
 
-from datetime import datetime
-
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
@@ -16,12 +13,14 @@ from apitokens.changing import version_of
 from apitokens.governance import copying, environments
 from apitokens.models import SigningKey
 from apitokens.pages.places import PageRequest
+from apitokens.pages.words import at_moment, in_words
 from apitokens.principals import ConsolePrincipal
 from audit.services import Refusal
 from console.confirming import UNPROCESSABLE, Question, ask
 from console.differences import groups
 from console.doors import console_page
 from console.forms import CopyForm, NewEnvironmentForm, SettingsForm
+from console.token_type_forms import NEVER
 from tenants.models import Environment, VendorMembership
 
 FORM = ["GET", "HEAD", "POST"]
@@ -32,7 +31,12 @@ HOURS_HELD = int(environments.HELD_FOR.total_seconds() // 3600)
 def settings(request: PageRequest, principal: ConsolePrincipal) -> HttpResponse:
     environment = principal.environment
     state = environments.snapshot(environment)
-    initial = {**state, "api_identifiers": "\n".join(environments.identifiers_of(environment))}
+    initial = {
+        **state,
+        "api_identifiers": "\n".join(environments.identifiers_of(environment)),
+        "reauthenticate_after": environment.reauthenticate_after or NEVER,
+        "embedding_origins": "\n".join(environment.embedding_origins),
+    }
     data = request.POST if request.method == "POST" else None
     form = SettingsForm(data, initial=initial, environment=environment, version=version_of(state))
     if form.is_valid():
@@ -52,6 +56,7 @@ def settings(request: PageRequest, principal: ConsolePrincipal) -> HttpResponse:
         "form": form,
         "environment": environment,
         "identifiers": state["api_identifiers"],
+        "asked_after": in_words(environment.reauthenticate_after) if environment.reauthenticate_after else "",
         "default_role": role,
         "default_client_is_barred": role and environments.default_client_type(environment, role) is None,
         "is_owner": principal.vendor_membership.role == VendorMembership.Role.OWNER,
@@ -217,11 +222,7 @@ def _sources(request: PageRequest, principal: ConsolePrincipal) -> list[Environm
 
 
 def _until(environment: Environment) -> str:
-    return _moment(environment.deleted_at + environments.HELD_FOR) if environment.deleted_at else ""
-
-
-def _moment(at: datetime) -> str:
-    return date_format(at, "j M Y, H:i") + " UTC"
+    return at_moment(environment.deleted_at + environments.HELD_FOR) if environment.deleted_at else ""
 
 
 _to_environment = console_page("environments:read")

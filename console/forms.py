@@ -8,8 +8,10 @@ from django.utils.translation import gettext_lazy as _
 from apitokens.governance.environments import IDENTIFIERS_MAX, URI_MAX
 from apitokens.governance.tenants import EXTERNAL_ID_MAX
 from apitokens.orders import NAME_MAX
+from apitokens.origins import ORIGIN_MAX, ORIGINS_MAX
 from apitokens.pages.choices import OfferedChoice
 from apitokens.pages.refusable import RefusableForm, VersionedForm
+from console.token_type_forms import NEVER, DurationField
 from tenants.models import Environment, Role
 
 SLUG_MAX = 63
@@ -43,7 +45,7 @@ class NewEnvironmentForm(EnvironmentFields):
     audience = forms.CharField(
         label=_("API identifier"),
         max_length=URI_MAX,
-        widget=forms.TextInput({"inputmode": "url", "placeholder": "https://api.example.com"}),
+        widget=forms.TextInput({"inputmode": "url", "placeholder": "https://api.example.com", "dir": "ltr"}),
         help_text=_("A URI that names your API: the audience of the JWTs. You can add more later."),
     )
     token_prefix = forms.CharField(
@@ -68,7 +70,7 @@ class SettingsForm(VersionedForm, EnvironmentFields):
     api_identifiers = forms.CharField(
         label=_("API identifiers"),
         max_length=IDENTIFIERS_MAX * (URI_MAX + 2),
-        widget=forms.Textarea({"rows": 3}),
+        widget=forms.Textarea({"rows": 3, "dir": "ltr"}),
         help_text=_(
             "One URI a line; the first is the audience of JWTs for which none is asked. When the first changes, "
             "JWTs issued before are refused by Tallystick's own API."
@@ -86,11 +88,33 @@ class SettingsForm(VersionedForm, EnvironmentFields):
         help_text=_("Of signing keys to come. The key that signs goes on as it is until you rotate it."),
     )
 
+    reauthenticate_after = DurationField(
+        label=_("Ask people again who they are after"),
+        word=(NEVER, _("never ask")),
+        help_text=_(
+            "Who wants to make, rotate or delete a token has shown it within this time, by signing in or by "
+            "confirming. One minute to 24 hours."
+        ),
+    )
+
+    embedding_origins = forms.CharField(
+        label=_("Embedding origins"),
+        required=False,
+        max_length=ORIGINS_MAX * (ORIGIN_MAX + 2),
+        widget=forms.Textarea({"rows": 2, "placeholder": "https://app.example.com", "dir": "ltr"}),
+        help_text=_(
+            "Where your own product may show the portal in a frame, and where people go back to from it: one origin a "
+            "line. Your backend opens it for those who are signed in there."
+        ),
+    )
+
     field_order = [
         "version",
         "name",
         "colour",
         "strict_ceiling",
+        "reauthenticate_after",
+        "embedding_origins",
         "api_identifiers",
         "signing_algorithm",
         "default_role",
@@ -102,7 +126,13 @@ class SettingsForm(VersionedForm, EnvironmentFields):
         self.fields["default_role"].choices = [("", _("None"))] + [(role.key, role.name) for role in roles]
 
     def change(self) -> dict[str, Any]:
-        data = {**self.cleaned_data, "api_identifiers": self.cleaned_data["api_identifiers"].split()}
+        after = self.cleaned_data["reauthenticate_after"]
+        data = {
+            **self.cleaned_data,
+            "api_identifiers": self.cleaned_data["api_identifiers"].split(),
+            "embedding_origins": self.cleaned_data["embedding_origins"].split(),
+            "reauthenticate_after": 0 if after == NEVER else after,
+        }
         return {"expected": data.pop("version") or "", **data}
 
 

@@ -46,7 +46,7 @@ class PlaceForm(AnsweredForm):
         if self.cleaned_data["reach"] == EVERYWHERE:
             return None
         if any(slug not in self._offered for slug in self.cleaned_data["environments"]):
-            raise InvalidField("environments", "This is no environment of yours.")
+            raise InvalidField("environments", str(_("This is no environment of yours.")))
         return [self._offered[slug] for slug in self.cleaned_data["environments"]]
 
 

@@ -22,6 +22,7 @@ from apitokens.pages.places import PageRequest
 from apitokens.paging import KeyPages
 from apitokens.principals import ConsolePrincipal
 from audit.services import Refusal
+from audit.words import listed
 from console.doors import console_page
 from tenants.models import Permission, Role
 from tenants.policy import PermissionMissing
@@ -105,14 +106,16 @@ def _change(
         raise InvalidField("roles", _("Nothing was changed: tick or untick something first."))
     for column in touched:
         if column.level_error:
-            raise InvalidField("level", f"{column.role.name}: {column.level_error}")
+            raise InvalidField(
+                "level", _("%(name)s: %(level_error)s") % {"name": column.role.name, "level_error": column.level_error}
+            )
     changes = {column.role.id: _role_change(column, window) for column in touched}
     expected = {column.role.id: column.version for column in touched}
     at = timezone.now()
     if request.POST.get("step") != pages.SAVE:
         impact = governance.preview(by=principal, changes=changes, at=at, expected=expected)
         gains = [(column.role.name, added) for column in touched if (added := _added(column, window))]
-        heading = _("Change %(roles)s?") % {"roles": ", ".join(column.role.name for column in touched)}
+        heading = _("Change %(roles)s?") % {"roles": listed(column.role.name for column in touched)}
         return pages.review(
             request, principal, impact, heading=heading, submit_label=_("Save the changes"), gains=gains
         )

@@ -14,7 +14,6 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -27,6 +26,7 @@ from apitokens.pages.member_rows import InvitationRow, MemberRow
 from apitokens.pages.paging import page_of
 from apitokens.pages.places import PageRequest, Place
 from apitokens.pages.rows import event_rows
+from apitokens.pages.words import at_moment
 from apitokens.paging import TenantPages
 from apitokens.principals import ConsolePrincipal
 from audit.models import AuditEvent
@@ -106,7 +106,7 @@ class TenantRow:
 
     @property
     def restorable_until(self) -> str:
-        return _moment(self.tenant.deleted_at + tenants.HELD_FOR) if self.tenant.deleted_at else ""
+        return at_moment(self.tenant.deleted_at + tenants.HELD_FOR) if self.tenant.deleted_at else ""
 
 
 @require_safe
@@ -346,12 +346,8 @@ def _facts(found: Tenant) -> list[tuple[str, str]]:
         (_("Id"), str(found.id)),
         (_("External id"), found.external_id or _("none")),
         (_("Address"), found.slug),
-        (_("Made"), _moment(found.created_at)),
+        (_("Made"), at_moment(found.created_at)),
     ]
-
-
-def _moment(at: datetime) -> str:
-    return date_format(at, "j M Y, H:i") + " UTC"
 
 
 _to_tenants = console_page("tenants:read")

@@ -27,6 +27,7 @@ from apitokens.pages.rows import KINDS, TokenRow
 from apitokens.pages.words import OWNERS, in_words
 from apitokens.principals import ConsolePrincipal
 from audit.models import AuditEvent
+from audit.words import listed
 from console import differences
 from console.confirming import UNPROCESSABLE
 from console.doors import console_page
@@ -79,7 +80,7 @@ class CellRow:
     def roles(self) -> str:
         if self.cell.carries_all_roles:
             return _("Every role")
-        return ", ".join(sorted(role.name for role in self.cell.roles.all())) or _("No role")
+        return listed(sorted(role.name for role in self.cell.roles.all())) or _("No role")
 
     @property
     def url(self) -> str:

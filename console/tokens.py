@@ -1,6 +1,5 @@
 """The environment's tokens: its own ones, and those of all its tenants and people, to be found and stopped."""
 
-import re
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,11 +17,11 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
 from apitokens import access, credentials
-from apitokens.finding import TEXT_MAX, Chosen, among
+from apitokens.finding import TEXT_MAX, Chosen, among, token_ids_in
 from apitokens.governance import bulk
 from apitokens.models import Kind, Owner
 from apitokens.orders import InvalidField
-from apitokens.pages import rotation
+from apitokens.pages import rotation, ticked
 from apitokens.pages import tokens as pages
 from apitokens.pages.choices import OfferedChoice
 from apitokens.pages.forms import STATE_WORDS
@@ -32,8 +31,9 @@ from apitokens.pages.records import tokens_csv_url
 from apitokens.pages.rows import KINDS
 from apitokens.paging import TokenPages
 from apitokens.principals import ConsolePrincipal
-from apitokens.querysets import ApiTokenQuerySet
+from apitokens.querysets import SHOWN, ApiTokenQuerySet
 from audit.services import Refusal
+from audit.words import listed
 from console.confirming import UNPROCESSABLE
 from console.doors import console_page
 from tenants.models import Environment, Role, Tenant
@@ -78,6 +78,8 @@ class FilterForm(forms.Form):
         required=False,
         choices=[("", gettext_lazy("Every state")), *STATE_WORDS.items()],
     )
+    never_used = forms.BooleanField(label=gettext_lazy("Never used"), required=False)
+    expiring = forms.BooleanField(label=gettext_lazy("Expires within 30 days"), required=False)
     creator = forms.UUIDField(required=False, widget=forms.HiddenInput)
     parent = forms.CharField(required=False, max_length=TEXT_MAX, widget=forms.HiddenInput)
 
@@ -118,16 +120,18 @@ class FilterForm(forms.Form):
         tenant = Tenant.objects.filter(pk=data["tenant"]).first() if data["tenant"] else None
         roles = dict(self.fields["role"].choices)  # type: ignore[attr-defined]
         parts = (
-            (tenant, _("of %s")),
-            (OWNED.get(data["owner"]), "%s"),
-            (KINDS[Kind(data["kind"])] if data["kind"] else "", _("of the kind “%s”")),
-            (data["role"] and roles.get(data["role"], data["role"]), _("with the role %s")),
-            (STATE_WORDS[data["state"]] if data["state"] else "", _("in the state “%s”")),
-            (self.people(), _("made by %s")),
-            (data["parent"], _("made by the token %s")),
+            (tenant, _("of %(what)s")),
+            (OWNED.get(data["owner"]), "%(what)s"),
+            (KINDS[Kind(data["kind"])] if data["kind"] else "", _("of the kind “%(what)s”")),
+            (data["role"] and roles.get(data["role"], data["role"]), _("with the role %(what)s")),
+            (STATE_WORDS[data["state"]] if data["state"] else "", _("in the state “%(what)s”")),
+            (data["never_used"] and _("never used"), "%(what)s"),
+            (data["expiring"] and _("that expire within 30 days"), "%(what)s"),
+            (self.people(), _("made by %(what)s")),
+            (data["parent"], _("made by the token %(what)s")),
         )
-        said = ", ".join(
-            words % (chosen.name if isinstance(chosen, Tenant) else chosen) for chosen, words in parts if chosen
+        said = listed(
+            words % {"what": chosen.name if isinstance(chosen, Tenant) else chosen} for chosen, words in parts if chosen
         )
         return _("All tokens %(conditions)s.") % {"conditions": said}
 
@@ -147,10 +151,13 @@ def all_tokens(request: PageRequest, principal: ConsolePrincipal) -> HttpRespons
     form = FilterForm(request.GET, environment=principal.environment)
     chosen = form.chosen() if form.is_valid() else Chosen()
     found = access.visible_tokens(principal).none() if form.errors else access.visible_tokens(principal)
-    found = pages.with_all_shown(among(found, chosen, environment=principal.environment, at=at), principal)
-    cursor = TokenPages()
+    found = among(found, chosen, environment=principal.environment, at=at)
+    cursor = TokenPages(read=SHOWN[access.sees_flags(principal)])
+    rows = pages.token_rows(page_of(cursor, found, request), request, principal, at)
+    query = "" if chosen.is_empty else f"?{urlencode(chosen.described())}"
     context = {
-        "tokens": pages.token_rows(page_of(cursor, found, request), request, principal, at),
+        "tokens": rows,
+        "acts": pages.acts_on(request, rows, place="all-tokens", query=query),
         "form": form,
         "is_filtered": not chosen.is_empty or bool(form.errors),
         "csv_url": tokens_csv_url(request, chosen),
@@ -167,8 +174,10 @@ def _searched(request: PageRequest, principal: ConsolePrincipal) -> HttpResponse
     found = list(_found_by(request.POST.get("q", "")[:PASTED_MAX], principal)[: FOUND + 1])
     if len(found) == 1:
         return redirect(request.place.url("token", found[0].token_id))
+    rows = pages.token_rows(found[:FOUND], request, principal, timezone.now())
     context = {
-        "tokens": pages.token_rows(found[:FOUND], request, principal, timezone.now()),
+        "tokens": rows,
+        "acts": pages.acts_on(request, rows, place="all-tokens"),
         "form": FilterForm(None, environment=principal.environment),
         "is_searched": True,
         "is_more": len(found) > FOUND,
@@ -180,8 +189,7 @@ def _found_by(text: str, principal: ConsolePrincipal) -> ApiTokenQuerySet:
     visible, at = access.visible_tokens(principal), timezone.now()
     if credentials.redacted(text) != text:
         # Perhaps a whole line of a log or of a settings file. Of a secret nothing but its public id is looked for.
-        words = re.split(r"[^0-9A-Za-z_]+", text)
-        found = visible.filter(token_id__in=[secret.token_id for secret in map(credentials.parse, words) if secret])
+        found = visible.filter(token_id__in=token_ids_in(text))
     elif text.strip() and len(text.strip()) <= TEXT_MAX and "\0" not in text:
         found = among(visible, Chosen(q=text.strip()), environment=principal.environment, at=at)
     else:
@@ -257,6 +265,7 @@ urlpatterns = [
     path("all-tokens/disable/", _to_all(disable_all), name="all-tokens-disable"),
     path("tokens/", _to_tokens(pages.tokens), name="tokens"),
     path("tokens/new/", _to_tokens(pages.token_new), name="token-new"),
+    path("tokens/ticked/", _to_tokens(ticked.tokens_ticked), name="tokens-ticked"),
     path("tokens/<str:token_id>/", _to_tokens(pages.token), name="token"),
     path("tokens/<str:token_id>/edit/", _to_tokens(pages.token_edit), name="token-edit"),
     path("tokens/<str:token_id>/disable/", _to_tokens(pages.token_disable), name="token-disable"),

@@ -3,7 +3,21 @@
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from console import audit, environments, keys, overview, people, permissions, roles, tenants, token_types, tokens, usage
+from console import (
+    audit,
+    brand,
+    environments,
+    keys,
+    overview,
+    people,
+    permissions,
+    roles,
+    sso,
+    tenants,
+    token_types,
+    tokens,
+    usage,
+)
 
 app_name = "console"
 
@@ -12,8 +26,10 @@ _in_environment: list = [
     *permissions.urlpatterns,
     *overview.urlpatterns,
     *tenants.urlpatterns,
+    *sso.urlpatterns,
     *keys.urlpatterns,
     *environments.urlpatterns,
+    *brand.urlpatterns,
     *usage.urlpatterns,
     *audit.urlpatterns,
     *people.urlpatterns,

@@ -2,9 +2,10 @@
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Lower
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from uuid_utils.compat import uuid7
 
@@ -82,6 +83,10 @@ class Environment(models.Model):
     token_prefix = models.CharField(max_length=32, unique=True)
     signing_algorithm = models.CharField(max_length=5, choices=Algorithm, default=Algorithm.ES256)
     strict_ceiling = models.BooleanField(default=True)
+    # Seconds since the last proof of who somebody is, after which making and ending tokens asks for it again.
+    reauthenticate_after = models.PositiveIntegerField(default=15 * 60)
+    # Where the portal may stand in a frame, and where its people come back to.
+    embedding_origins = models.JSONField(default=list, blank=True)
     generation = models.PositiveIntegerField(default=0)
     suspended_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -109,6 +114,33 @@ class Environment(models.Model):
     def issuer(self) -> str:
         """The `iss` of this environment's JWTs: from the setting, never from a request's headers."""
         return f"{settings.ORIGIN}/e/{self.slug}"
+
+
+class Brand(models.Model):
+    """What the pages of an environment's tenants show in place of ours. What is empty is ours."""
+
+    environment = models.OneToOneField(Environment, on_delete=models.CASCADE, primary_key=True, related_name="brand")
+    name = models.CharField(max_length=60, blank=True)
+    accent = models.CharField(max_length=7, blank=True)
+    logo = models.BinaryField(null=True, blank=True)
+    logo_type = models.CharField(max_length=16, blank=True)
+    # Of the picture: its address changes with it, so that browsers may keep it.
+    logo_digest = models.CharField(max_length=16, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(accent="") | Q(accent__regex=r"^#[0-9a-f]{6}$"), name="brand_accent_form"
+            ),
+            models.CheckConstraint(
+                condition=Q(logo__isnull=True, logo_type="", logo_digest="")
+                | Q(Q(logo__isnull=False, logo_type__in=["image/png", "image/webp"]), ~Q(logo_digest="")),
+                name="brand_logo_with_type",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"brand of {self.environment_id}"
 
 
 class ApiIdentifier(models.Model):
@@ -187,6 +219,11 @@ class Permission(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+    @property
+    def meaning(self) -> str:
+        """The description as a page shows it: what is built in is described in the reader's language."""
+        return gettext(self.description) if self.is_built_in and self.description else self.description
 
 
 class Role(models.Model):
@@ -274,6 +311,15 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
             environment__suspended_at__isnull=True,
             environment__deleted_at__isnull=True,
         )
+
+    def with_a_way_in(self) -> "MembershipQuerySet":
+        """Those of people who can sign in to the tenant: locally unless its single sign-on is enforced, or by whoever
+        vouches for them, which is its environment or the provider that it has now (R12)."""
+        provider = IdentityProvider.objects.filter(tenant=OuterRef("tenant"))
+        local = Q(user__voucher_id__isnull=True) & ~Exists(provider.filter(is_enforced=True))
+        has_it = provider.filter(voucher_id=OuterRef("user__voucher_id"))
+        vouched = Q(user__voucher_id=F("environment")) | Exists(has_it)
+        return self.filter(local | vouched)
 
 
 class Membership(models.Model):
@@ -538,3 +584,83 @@ class InvitationEnvironment(models.Model):
 
     def __str__(self) -> str:
         return f"invitation {self.invitation_id} covers environment {self.environment_id}"
+
+
+class IdentityProvider(models.Model):
+    """A tenant's own OpenID Connect provider, which vouches for its people (R12).
+
+    What a newcomer gets is decided again when they come: it is worth what `chosen_by…` may still hand out then.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+")
+    tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, related_name="identity_provider")
+    issuer = models.CharField(max_length=255)
+    # Stands for this issuer in this tenant and for no other: whom another one vouches for is somebody else.
+    voucher_id = models.UUIDField(unique=True, editable=False)
+    client_id = models.CharField(max_length=255)
+    # Under the key-encryption keys.
+    sealed_secret = models.TextField()
+    secret_set_at = models.DateTimeField()
+    is_enforced = models.BooleanField(default=False)
+    roles = models.ManyToManyField(Role, through="IdentityProviderRole", related_name="identity_providers")
+    # Who chose the roles, by what they may hand out; all empty for the system.
+    chosen_by_membership = models.ForeignKey(
+        Membership, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    chosen_by_vendor_membership = models.ForeignKey(
+        VendorMembership, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    chosen_by_token_id = models.UUIDField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["id", "tenant"], name="identityprovider_agreement_key"),
+            models.CheckConstraint(
+                condition=Q(issuer__regex=r"^https?://[^\s?#]+$"), name="identityprovider_issuer_form"
+            ),
+            CompositeForeignKey(
+                fields=("tenant", "environment"),
+                to_fields=("id", "environment"),
+                name="identityprovider_tenant_of_environment",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.issuer
+
+
+class IdentityProviderRole(models.Model):
+    """A role that a newcomer gets."""
+
+    provider = models.ForeignKey(IdentityProvider, on_delete=models.CASCADE, related_name="provider_roles")
+    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+")
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="+")
+    role_scope_id = models.UUIDField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "role"], name="identityproviderrole_once"),
+            CompositeForeignKey(
+                fields=("provider", "tenant"),
+                to_fields=("id", "tenant"),
+                name="identityproviderrole_provider_of_tenant",
+            ),
+            CompositeForeignKey(
+                fields=("tenant", "environment"),
+                to_fields=("id", "environment"),
+                name="identityproviderrole_tenant_of_environment",
+            ),
+            CompositeForeignKey(
+                fields=("role", "role_scope_id"), to_fields=("id", "scope_id"), name="identityproviderrole_role_scope"
+            ),
+            models.CheckConstraint(
+                condition=Q(role_scope_id=F("tenant")) | Q(role_scope_id=F("environment")),
+                name="identityproviderrole_role_available_in_tenant",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"provider {self.provider_id} gives role {self.role_id}"

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from audit.services import Refusal
+from audit.words import gettext as _
+from audit.words import listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class PermissionMissing(Refusal):
     code = "insufficient_scope"
 
     def __init__(self, permission: str) -> None:
-        super().__init__(f"This needs the permission {permission}.")
+        super().__init__(_("This needs the permission %(permission)s.") % {"permission": permission})
         self.permission = permission
 
 
@@ -56,7 +58,7 @@ class RoleAboveCeiling(Refusal):
     field = "roles"
 
     def __init__(self, role: HeldRole, because: str, missing: Collection[str] = ()) -> None:
-        super().__init__(f"You can't grant the role {role.name}: {because}")
+        super().__init__(_("You can't grant the role %(name)s: %(because)s") % {"name": role.name, "because": because})
         self.role = role.key
         self.because = because
         self.missing = frozenset(missing)
@@ -70,7 +72,9 @@ class PermissionAboveCeiling(Refusal):
 
     def __init__(self, permissions: Collection[str]) -> None:
         self.permissions = sorted(permissions)
-        super().__init__(f"You can't grant what you don't have: {', '.join(self.permissions)}.")
+        super().__init__(
+            _("You can't grant what you don't have: %(permissions)s.") % {"permissions": listed(self.permissions)}
+        )
 
 
 class WidensOwnRole(Refusal):
@@ -79,7 +83,9 @@ class WidensOwnRole(Refusal):
     code = "widens_own_role"
 
     def __init__(self, role: HeldRole, field: str, because: str) -> None:
-        super().__init__(f"You hold the role {role.name} yourself: {because}")
+        super().__init__(
+            _("You hold the role %(name)s yourself: %(because)s") % {"name": role.name, "because": because}
+        )
         self.field = field
         self.role = role.key
 
@@ -89,11 +95,11 @@ def why_not(grantor: Grantor, role: HeldRole, *, strict: bool) -> str:
     if grantor.is_unlimited:
         return ""
     if grantor.level is None:
-        return "whoever has no role themselves grants permissions, not roles."
+        return _("whoever has no role themselves grants permissions, not roles.")
     if role.level > grantor.level:
-        return f"its level {role.level} is above your own, {grantor.level}."
+        return _("its level %(level)s is above your own, %(own)s.") % {"level": role.level, "own": grantor.level}
     if strict and (missing := role.permissions - grantor.permissions):
-        return f"it holds permissions that you lack: {', '.join(sorted(missing))}."
+        return _("it holds permissions that you lack: %(missing)s.") % {"missing": listed(sorted(missing))}
     return ""
 
 
@@ -130,7 +136,9 @@ def check_role_change(
     added = after.permissions - (before.permissions if before else frozenset())
     if is_own and before is not None and not grantor.is_unlimited:
         if after.level > before.level:
-            raise WidensOwnRole(before, "level", "its level can be raised by others only.")
+            raise WidensOwnRole(before, "level", _("its level can be raised by others only."))
         if missing := added - grantor.permissions:
-            raise WidensOwnRole(before, "permissions", f"you can't add {', '.join(sorted(missing))} to it.")
+            raise WidensOwnRole(
+                before, "permissions", _("you can't add %(missing)s to it.") % {"missing": listed(sorted(missing))}
+            )
     check_permissions(grantor, sorted(added))

@@ -25,8 +25,8 @@ from tests import machine
 # Whatever this shell says about a deployment, the tests run on settings and keys of their own.
 DEPLOYMENT = {
     "ADMIN", "ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "EMAIL_FROM", "EMAIL_URL", "HSTS_SUBDOMAINS",
-    "JWKS_MAX_AGE", "KEY_ENCRYPTION_KEYS", "LOG_LEVEL", "METRICS_TOKEN", "ORIGIN", "PEPPERS", "SECRET_KEY",
-    "SSL_REDIRECT", "TRUSTED_PROXIES",
+    "JWKS_MAX_AGE", "KEY_ENCRYPTION_KEYS", "LOG_LEVEL", "METRICS_TOKEN", "ORIGIN", "OUTBOUND_NETWORKS", "PEPPERS",
+    "SECRET_KEY", "SSL_REDIRECT", "TRUSTED_PROXIES",
 }  # fmt: skip
 # pytest-django's live server finds static files under the names that they have in the source tree.
 PLAIN_STATIC_FILES = "django.contrib.staticfiles.storage.StaticFilesStorage"

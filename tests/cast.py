@@ -10,24 +10,49 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from html import unescape
+from types import SimpleNamespace
+from urllib.parse import urlencode
 from uuid import uuid4
 
+import jwt as pyjwt
+from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY, record_authentication
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from accounts import open_sessions, seeds
 from accounts.models import User
-from apitokens import principals, services
+from apitokens import credentials, principals, services
+from apitokens.governance import sso
 from apitokens.models import ApiToken, Owner
 from apitokens.orders import Expiry, Grant, Order
 from apitokens.setup import give_role
 from audit.actors import Actor
-from audit.models import ActorKind
+from audit.models import ActorKind, AuditEvent
 from config.demo import PERMISSIONS
-from tenants.models import Environment, Membership, Permission, Role, RolePermission, Tenant, Vendor, VendorMembership
+from tenants.models import (
+    Environment,
+    IdentityProvider,
+    IdentityProviderRole,
+    Membership,
+    Permission,
+    Role,
+    RolePermission,
+    Tenant,
+    Vendor,
+    VendorMembership,
+)
 from tenants.queries import grantor_of_membership
 from tests.factories import EnvironmentFactory, MembershipFactory, TenantFactory, VendorMembershipFactory
 
+PASSWORD = "correct horse battery"
+# What signing in, and an event of what was done or refused, leave behind.
+TRACES = ("django_session", "accounts_user", "audit_auditevent", "audit_person")
+FORM = "application/x-www-form-urlencoded"
+GUARD = {"kind": "client_credentials", "roles": [], "permissions": ["tokens:introspect"], "name": "Guard"}
 ROLES = ("viewer", "member", "admin", "owner")
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 
@@ -73,6 +98,7 @@ class House:
             environment=self.environment,
             tenant=self.tenant,
             membership=membership,
+            proven_at=timezone.now(),
             permissions=grantor_of_membership(membership).permissions,
         )
         order = _order(asked, membership)
@@ -129,12 +155,56 @@ class Office:
         return _call_api(self.browser(role), method, path, body, headers)
 
 
+def removed_from_sso(house: House) -> Membership:
+    """Of the house's identity provider, whose address leads nowhere, somebody who came by it and was removed."""
+    now, issuer = timezone.now(), "https://127.0.0.1"
+    provider = IdentityProvider.objects.create(
+        environment=house.environment,
+        tenant=house.tenant,
+        issuer=issuer,
+        voucher_id=sso.voucher_of(house.tenant, issuer),
+        client_id="portal",
+        sealed_secret=seeds.seal("secret"),
+        secret_set_at=now,
+    )
+    viewer = house.role("viewer")
+    IdentityProviderRole.objects.create(
+        provider=provider,
+        role=viewer,
+        tenant=house.tenant,
+        environment=house.environment,
+        role_scope_id=viewer.scope_id,
+    )
+    user = User.objects.create(voucher_id=provider.voucher_id, voucher_user_id="left", name="Lea Left")
+    return MembershipFactory(tenant=house.tenant, user=user, ended_at=now)
+
+
 def signed_in(user: User) -> Client:
     """A browser that was at some page before, and has its CSRF cookie; it enforces CSRF, as real ones are made to."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(user)
+    record_proof(client, user)
     client.cookies["csrftoken"] = uuid4().hex
     return client
+
+
+def just_signed_in(user):
+    """A browser that was at no page yet, and has no CSRF cookie."""
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(user)
+    record_proof(browser, user)
+    return browser
+
+
+def record_proof(client: Client, user: User, *, age: float = 0) -> None:
+    """As allauth records in the session that the person has shown who they are, so many seconds ago."""
+    session = client.session
+    request = SimpleNamespace(session=session)
+    record_authentication(request, user, method="password")
+    session[AUTHENTICATION_METHODS_SESSION_KEY][-1]["at"] -= age
+    session.save()
+    # And that this browser was noted just now: else its first request would write more than any other.
+    open_sessions.looked(session.session_key, timezone.now())
 
 
 def shown(response) -> dict[str, str]:
@@ -158,6 +228,75 @@ def grant(client: Client, issued: services.Issued, **asked: str):
         content_type="application/x-www-form-urlencoded",
         headers=basic(issued.token.client_id, issued.plaintext),
     )
+
+
+def jwt_of(client: Client, issued: services.Issued, **asked: str) -> str:
+    """The JWT that the token endpoint grants to the client's credentials."""
+    answer = grant(client, issued, **asked)
+    assert answer.status_code == 200, answer.content
+    return answer.json()["access_token"]
+
+
+def claims_of(jwt: str) -> dict:
+    """What the JWT claims, whoever signed it."""
+    return pyjwt.decode(jwt, options={"verify_signature": False})
+
+
+def wrong_secret(issued: services.Issued) -> str:
+    """A secret of our form in that token's name, which it never had."""
+    said = credentials.parse(issued.plaintext)
+    return made_up(said.marker, said.token_id, prefix=said.prefix)
+
+
+def made_up(marker: str, token_id: str = "0" * credentials.ID_LENGTH, *, prefix: str = "x_y") -> str:
+    """A secret of our form that nobody was ever given, by default in the name of no token that exists."""
+    return credentials.mint(prefix=prefix, marker=marker, token_id=token_id, peppers=settings.PEPPERS).plaintext
+
+
+def ask_oauth(machine, endpoint, form, headers=None, *, content_type=FORM, query=""):
+    """What that endpoint below `oauth2/` answers to the form, or to whatever is sent in its place."""
+    data = form if isinstance(form, str | bytes) else urlencode(form)
+    return machine.post(f"/oauth2/{endpoint}{query}", data=data, content_type=content_type, headers=headers)
+
+
+def guarding(machine, issued):
+    """Who introspects by that client, and how it asks."""
+    return SimpleNamespace(
+        issued=issued,
+        token=issued.token,
+        headers=basic(issued.token.client_id, issued.plaintext),
+        ask=lambda token, **more: ask_oauth(
+            machine, "introspect", {"token": token, **more}, basic(issued.token.client_id, issued.plaintext)
+        ),
+    )
+
+
+def machine_post(machine, token, sent, path="tokens"):
+    """A call to the API with that access token or JWT."""
+    return machine.post(f"/api/v1/{path}", sent, content_type="application/json", headers=bearer(token))
+
+
+def alive(token, *more):
+    """What our own API says to each of these credentials."""
+    return [Client().get("/api/v1/token/self", headers=bearer(text)).status_code for text in (token, *more)]
+
+
+def post_as_ada(house, body, content_type="application/json"):
+    """Ada asks for a token; a fault of ours is an answer here, not an exception, as it is for everybody else."""
+    browser = house.browser("admin")
+    browser.raise_request_exception = False
+    house.form(browser)
+    headers = {"X-CSRFToken": browser.cookies["csrftoken"].value}
+    path = f"/api/v1/tokens?tenant={house.tenant.id}"
+    data = body if isinstance(body, str | bytes) else json.dumps(body)
+    return browser.generic("POST", path, data=data, content_type=content_type, headers=headers)
+
+
+def send(visitor, path, **fields):
+    """The answer to the form of that page, with its CSRF token."""
+    page = visitor.get(path).content.decode()
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
+    return visitor.post(path, {"csrfmiddlewaretoken": token, **fields})
 
 
 def make_environment(**fields: object) -> Environment:
@@ -212,6 +351,38 @@ def key_state(state: str) -> dict[str, object]:
         "retiring_from": now if state == "retiring" else None,
         "ended_at": now if state in {"retired", "compromised"} else None,
     }
+
+
+def events(**about):
+    """What the record says of each: what was done, how it ended and why."""
+    return list(AuditEvent.objects.filter(**about).order_by("at", "id").values_list("verb", "outcome", "reason"))
+
+
+def event(verb):
+    """The latest of that verb."""
+    return AuditEvent.objects.filter(verb=verb).latest("at")
+
+
+def iso(moment):
+    """A moment as the API writes it."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def pem(key: PrivateKeyTypes, form=serialization.PublicFormat.SubjectPublicKeyInfo) -> str:
+    """The public half of the pair."""
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def accept(browser, link, **fields):
+    """What the page behind the link sends, as whoever is in the browser."""
+    if "csrftoken" not in browser.cookies:
+        browser.get("/accounts/login/" if browser.get(link).status_code != 200 else link)
+    return browser.post(link, {"csrfmiddlewaretoken": browser.cookies["csrftoken"].value, **fields})
+
+
+def join(link, **fields):
+    """What somebody new sends, who has no account yet."""
+    return accept(Client(enforce_csrf_checks=True), link, **{"name": "Nia New", "password": PASSWORD, **fields})
 
 
 def _call_api(browser: Client, method: str, path: str, body: object, headers: dict[str, str]):

@@ -1,25 +1,37 @@
 """The cast and the few things that every test may want."""
 
+import copy
 import os
 import re
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 from playwright.sync_api import Page
 
 from apitokens import gathering
-from tests.cast import make_environment, make_house, make_office
-from tests.factories import VendorFactory
+from tests.ground import Ground, make_world
 from tests.server import running_server
 
 # What Chromium says of a page that we answer with such a status on purpose.
-ANSWERED_ON_PURPOSE = re.compile(r"Failed to load resource: the server responded with a status of (409|422) ")
+ANSWERED_ON_PURPOSE = re.compile(r"Failed to load resource: the server responded with a status of (403|409|422|502) ")
 REPORT_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) => {
     console.error(`content policy: ${event.violatedDirective} ${event.blockedURI}`);
 });
 """
+
+
+def pytest_configure():
+    """A password's hash is slow on purpose, and nobody guesses here; the servers of tests have it as slow as ever."""
+    PBKDF2PasswordHasher.iterations = 1_000
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Who asks for the world finds it made; who does not finds nothing of it."""
+    Ground.prepare_for(item)
 
 
 @pytest.fixture(autouse=True)
@@ -28,21 +40,17 @@ def _nothing_gathered(monkeypatch):
     monkeypatch.setattr(gathering, "_here", gathering._Process())
 
 
+@pytest.fixture(scope="session")
+def ground(django_db_setup, django_db_blocker):
+    """The world, made once in a transaction that never ends; each test has its own inside, which is rolled back."""
+    with Ground.of_this_process(django_db_blocker) as ground:
+        yield ground
+
+
 @pytest.fixture
-def world(db):
+def world(ground, db) -> SimpleNamespace:
     """`acme` and `globex` in production, `acme_staging` in the same vendor's staging environment; its `office`."""
-    vendor = VendorFactory()
-    production = make_environment(vendor=vendor, name="Production")
-    staging = make_environment(vendor=vendor, name="Staging")
-    return SimpleNamespace(
-        vendor=vendor,
-        production=production,
-        staging=staging,
-        acme=make_house(production, "Acme"),
-        globex=make_house(production, "Globex"),
-        acme_staging=make_house(staging, "Acme"),
-        office=make_office(vendor),
-    )
+    return copy.deepcopy(ground.world) if ground.is_open else make_world()
 
 
 @pytest.fixture

@@ -4,14 +4,26 @@ A row of CONSOLE is verb, address below `console/<environment>/`, fields, status
 verb, address below `api/v1/`, body, status, permission. The permission is the one that a reader is told they lack, or
 None where they are answered as their owner is. In this order all of them succeed. `test_console_doors` walks them.
 
+PAGES and API are those of a tenant, which `test_doors` walks.
+
 `<type:name>` in an address stands for IDS["name"].
 """
 
+import re
+
+from django.test import Client
+from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
 from apitokens.governance import invitations, vendor_members
+from apitokens.models import PortalSession
 from apitokens.principals import system
 from tenants.models import Permission, Role
+from tests.cast import removed_from_sso
+
+VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+NEW = {"name": "New", "kind": "access_token", "roles": ["viewer"]}
+INVITED = {"email": "new@example.com", "roles": ["viewer"]}
 
 
 def _invited(world):
@@ -22,6 +34,14 @@ def _invited(world):
 def _invited_to_acme(world):
     asked = {"email": "somebody@acme.example", "roles": ["viewer"], "at": timezone.now()}
     return invitations.invite(by=system(world.production), tenant=world.acme.tenant, **asked).invitation
+
+
+def _portal_session(world):
+    token = world.acme.issue_for_environment(name="Opener").plaintext
+    body = {"tenant": str(world.acme.tenant.id), "user": {"id": "somebody"}, "roles": ["viewer"]}
+    headers = {"Authorization": f"Bearer {token}"}
+    Client().post("/api/v1/portal-sessions", body, content_type="application/json", headers=headers)
+    return PortalSession.objects.get()
 
 
 def _role(world):
@@ -48,6 +68,8 @@ IDS = {
     "membership_id": lambda world: str(world.acme.people["member"].id),
     "tenant_invitation_id": lambda world: str(_invited_to_acme(world).id),
     "invitation_id": lambda world: str(_invited(world).id),
+    "removed_id": lambda world: str(removed_from_sso(world.acme).id),
+    "session_id": lambda world: str(_portal_session(world).id),
 }
 
 _SETTINGS = {
@@ -55,8 +77,12 @@ _SETTINGS = {
     "colour": "red",
     "api_identifiers": "https://api.example",
     "strict_ceiling": "on",
+    "embedding_origins": "https://app.bolt.example",
+    "reauthenticate_after_0": "15",
+    "reauthenticate_after_1": "60",
     "signing_algorithm": "ES256",
 }
+_SSO = {"issuer": "https://127.0.0.1", "client_id": "portal", "roles": "viewer"}
 # The vendor's people are those of all its environments, and nothing of a token's.
 OF_THE_VENDOR = ("people/", "vendor-")
 _BACKEND = {"name": "New", "owner": "environment", "kind": "access_token", "roles": "backend"}
@@ -105,6 +131,15 @@ CONSOLE = [
     ),
     ("POST", "tenants/<uuid:tenant_id>/members/<uuid:membership_id>/suspend/", {}, 302, "members:delete"),
     ("POST", "tenants/<uuid:tenant_id>/members/<uuid:membership_id>/reinstate/", {}, 302, "members:create"),
+    ("GET", "tenants/<uuid:tenant_id>/sso/", {}, 200, None),
+    ("GET", "tenants/<uuid:tenant_id>/sso/edit/", {}, 200, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/edit/", _SSO, 302, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/try/", {}, 502, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/<uuid:removed_id>/readmit/", {}, 302, "members:create"),
+    ("GET", "tenants/<uuid:tenant_id>/sso/enforce/", {}, 200, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/enforce/", {}, 422, "sso:create"),
+    ("GET", "tenants/<uuid:tenant_id>/sso/remove/", {}, 200, "sso:delete"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/remove/", {}, 302, "sso:delete"),
     ("GET", "tenants/<uuid:tenant_id>/suspend/", {}, 200, "tenants:delete"),
     ("POST", "tenants/<uuid:tenant_id>/suspend/", {}, 302, "tenants:delete"),
     ("POST", "tenants/<uuid:tenant_id>/reinstate/", {}, 302, "tenants:create"),
@@ -117,8 +152,11 @@ CONSOLE = [
     ("GET", "all-tokens/", {}, 200, None),
     ("POST", "all-tokens/", {"q": "Nothing is called like this"}, 200, None),
     ("GET", "all-tokens/disable/?owner=environment", {}, 200, "environment-tokens:delete"),
-    ("POST", "all-tokens/disable/", {"owner": "environment", "expected": "1"}, 302, "environment-tokens:delete"),
+    ("POST", "all-tokens/disable/", {"owner": "environment", "expected": "2"}, 302, "environment-tokens:delete"),
     ("GET", "tokens/", {}, 200, None),
+    ("POST", "tokens/", {"q": "Any"}, 302, None),
+    ("GET", "tokens/ticked/", {}, 302, None),
+    ("POST", "tokens/ticked/", {"act": "delete", "token": "<str:token_id>"}, 200, None),
     ("GET", "tokens/<str:token_id>/", {}, 200, None),
     ("POST", "tokens/<str:token_id>/enable/", {}, 302, "environment-tokens:create"),
     ("POST", "tokens/<str:token_id>/disable/", {}, 302, "environment-tokens:delete"),
@@ -169,6 +207,8 @@ CONSOLE = [
     ("GET", "audit/", {}, 200, None),
     ("GET", "audit.csv", {}, 200, None),
     ("GET", "tokens.csv", {}, 200, None),
+    ("GET", "settings/brand/", {}, 200, None),
+    ("POST", "settings/brand/", {"name": "Bolt", "accent": "#2f6fde"}, 302, "environments:create"),
     ("GET", "settings/suspend/", {}, 200, "environments:delete"),
     ("POST", "settings/suspend/", {}, 302, "environments:delete"),
     ("POST", "settings/reinstate/", {}, 302, "environments:create"),
@@ -177,6 +217,9 @@ CONSOLE = [
     ("POST", "settings/restore/", {}, 302, "environments:create"),
 ]
 ENVIRONMENT_API = [
+    ("GET", "portal-sessions", None, 200, None),
+    ("DELETE", "portal-sessions/<uuid:session_id>", None, 204, "portal-sessions:delete"),
+    ("DELETE", "portal-sessions?user=somebody", None, 204, "portal-sessions:delete"),
     ("GET", "environments", None, 200, None),
     (
         "POST",
@@ -190,6 +233,8 @@ ENVIRONMENT_API = [
     ("POST", "signing-keys/<str:kid>/compromised", None, 200, "signing-keys:delete"),
     ("GET", "environments/<slug:slug>", None, 200, None),
     ("PATCH", "environments/<slug:slug>", {"name": "Live"}, 200, "environments:create"),
+    ("GET", "environments/<slug:slug>/brand", None, 200, None),
+    ("PATCH", "environments/<slug:slug>/brand", {"name": "Bolt"}, 200, "environments:create"),
     ("POST", "environments/<slug:slug>/copy", {"from": "<slug:staging>"}, 200, "environments:create"),
     ("GET", "token-types", None, 200, None),
     ("GET", "token-types/<str:owner>/<str:kind>", None, 200, None),
@@ -212,6 +257,10 @@ ENVIRONMENT_API = [
     ("POST", "tenants", {"name": "Initech", "slug": "initech"}, 201, "tenants:create"),
     ("GET", "tenants/<uuid:tenant_id>", None, 200, None),
     ("PATCH", "tenants/<uuid:tenant_id>", {"name": "Acme", "external_id": "acme"}, 200, "tenants:create"),
+    ("GET", "tenants/<uuid:tenant_id>/sso", None, 200, None),
+    ("PUT", "tenants/<uuid:tenant_id>/sso", {**_SSO, "roles": ["viewer"]}, 200, "sso:create"),
+    ("POST", "tenants/<uuid:tenant_id>/sso/members/<uuid:removed_id>/readmit", None, 200, "members:create"),
+    ("DELETE", "tenants/<uuid:tenant_id>/sso", None, 204, "sso:delete"),
     ("POST", "tenants/<uuid:tenant_id>/suspend", None, 200, "tenants:delete"),
     ("POST", "tenants/<uuid:tenant_id>/reinstate", None, 200, "tenants:create"),
     ("DELETE", "tenants/<uuid:tenant_id>", {"name": "Acme"}, 200, "tenants:delete"),
@@ -220,6 +269,111 @@ ENVIRONMENT_API = [
     ("POST", "environments/<slug:slug>/reinstate", None, 200, "environments:create"),
     ("DELETE", "environments/<slug:slug>", {"name": "Live"}, 200, "environments:delete"),
     ("POST", "environments/<slug:slug>/restore", None, 200, "environments:create"),
+]
+# verb, address, body, what its owner is answered. In this order they all succeed on one token.
+PAGES = [
+    ("GET", "t/<slug:slug>/", {}, 302),
+    ("GET", "t/<slug:slug>/tokens/", {}, 200),
+    ("GET", "t/<slug:slug>/tokens/new/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/new/", {**NEW, "owner": "tenant"}, 200),
+    ("GET", "t/<slug:slug>/tokens/ticked/", {}, 302),
+    ("POST", "t/<slug:slug>/tokens/ticked/", {"act": "disable"}, 302),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/", {}, 200),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/edit/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/edit/", {"name": "Renamed"}, 302),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/disable/", {}, 302),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/enable/", {}, 302),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/end-jwts/", {}, 302),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/rotate/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/rotate/", {"overlap": "3600"}, 200),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/rotate/cancel/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/rotate/cancel/", {}, 302),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/rotate/", {"overlap": "3600"}, 200),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/rotate/complete/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/rotate/complete/", {}, 302),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/take-over/", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/take-over/", {"permissions": "settings:manage"}, 422),
+    ("GET", "t/<slug:slug>/tokens/<str:token_id>/delete/", {}, 200),
+    ("GET", "t/<slug:slug>/usage/", {}, 200),
+    ("GET", "t/<slug:slug>/audit/", {}, 200),
+    ("GET", "t/<slug:slug>/audit.csv", {}, 200),
+    ("GET", "t/<slug:slug>/tokens.csv", {}, 200),
+    ("POST", "t/<slug:slug>/tokens/<str:token_id>/delete/", {}, 302),
+    ("GET", "t/<slug:slug>/roles/", {}, 200),
+    ("GET", "t/<slug:slug>/roles/new/", {}, 200),
+    ("POST", "t/<slug:slug>/roles/new/", {"name": "Clerk", "level": "1"}, 302),
+    ("GET", "t/<slug:slug>/roles/<uuid:role_id>/", {}, 200),
+    ("GET", "t/<slug:slug>/roles/<uuid:role_id>/edit/", {}, 200),
+    ("POST", "t/<slug:slug>/roles/<uuid:role_id>/edit/", {"name": "Clerk", "level": "1", "version": "0"}, 422),
+    ("GET", "t/<slug:slug>/roles/<uuid:role_id>/delete/", {}, 200),
+    ("POST", "t/<slug:slug>/roles/<uuid:role_id>/delete/", {"version": "0"}, 422),
+    ("GET", "t/<slug:slug>/members/", {}, 200),
+    ("GET", "t/<slug:slug>/members/invite/", {}, 200),
+    ("POST", "t/<slug:slug>/members/invite/", INVITED, 200),
+    ("GET", "t/<slug:slug>/members/invitations/", {}, 200),
+    ("POST", "t/<slug:slug>/members/invitations/<uuid:invitation_id>/revoke/", {}, 302),
+    ("GET", "t/<slug:slug>/members/<uuid:member_id>/", {}, 200),
+    ("POST", "t/<slug:slug>/members/<uuid:member_id>/", {"roles": ["viewer"], "version": "0"}, 422),
+    ("POST", "t/<slug:slug>/members/<uuid:member_id>/suspend/", {}, 302),
+    ("POST", "t/<slug:slug>/members/<uuid:member_id>/reinstate/", {}, 302),
+    ("GET", "t/<slug:slug>/members/<uuid:member_id>/remove/", {}, 200),
+    ("POST", "t/<slug:slug>/members/<uuid:member_id>/remove/", {}, 302),
+    ("GET", "t/<slug:slug>/sso/", {}, 200),
+    ("GET", "t/<slug:slug>/sso/edit/", {}, 200),
+    ("POST", "t/<slug:slug>/sso/edit/", {}, 422),
+    ("POST", "t/<slug:slug>/sso/try/", {}, 502),
+    ("POST", "t/<slug:slug>/sso/<uuid:removed_id>/readmit/", {}, 302),
+    ("GET", "t/<slug:slug>/sso/enforce/", {}, 200),
+    ("POST", "t/<slug:slug>/sso/enforce/", {}, 422),
+    ("GET", "t/<slug:slug>/sso/remove/", {}, 200),
+    ("POST", "t/<slug:slug>/sso/remove/", {}, 422),
+    ("GET", "t/<slug:slug>/leave/", {}, 200),
+    ("POST", "t/<slug:slug>/leave/", {}, 302),
+]
+API = [
+    ("GET", "api/v1/tokens", None, 200),
+    ("HEAD", "api/v1/tokens", None, 200),
+    ("POST", "api/v1/tokens", NEW, 201),
+    ("GET", "api/v1/tokens/<str:token_id>", None, 200),
+    ("HEAD", "api/v1/tokens/<str:token_id>", None, 200),
+    ("PATCH", "api/v1/tokens/<str:token_id>", {"name": "Renamed"}, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/disable", None, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/enable", None, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/end-jwts", None, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/rotate", None, 201),
+    ("POST", "api/v1/tokens/<str:token_id>/rotate/cancel", None, 200),
+    ("POST", "api/v1/tokens/<str:token_id>/rotate", {"overlap": 60}, 201),
+    ("POST", "api/v1/tokens/<str:token_id>/rotate/complete", None, 200),
+    ("POST", "api/v1/tokens/disable-all", {"q": "Nothing is called like this"}, 200),
+    ("GET", "api/v1/tokens/<str:token_id>/explain", None, 200),
+    ("HEAD", "api/v1/tokens/<str:token_id>/explain", None, 200),
+    ("DELETE", "api/v1/tokens/<str:token_id>", None, 204),
+    ("GET", "api/v1/roles", None, 200),
+    ("HEAD", "api/v1/roles", None, 200),
+    ("POST", "api/v1/roles", {"name": "Clerk", "level": 1}, 201),
+    ("PATCH", "api/v1/roles", {"roles": [{"id": "<uuid:role_id>", "level": 2}]}, 200),
+    ("GET", "api/v1/roles/<uuid:role_id>", None, 200),
+    ("HEAD", "api/v1/roles/<uuid:role_id>", None, 200),
+    ("PATCH", "api/v1/roles/<uuid:role_id>", {"level": 2}, 200),
+    ("DELETE", "api/v1/roles/<uuid:role_id>", None, 204),
+    ("GET", "api/v1/members", None, 200),
+    ("HEAD", "api/v1/members", None, 200),
+    ("GET", "api/v1/members/<uuid:member_id>", None, 200),
+    ("HEAD", "api/v1/members/<uuid:member_id>", None, 200),
+    ("PATCH", "api/v1/members/<uuid:member_id>", {"roles": ["viewer"]}, 200),
+    ("POST", "api/v1/members/<uuid:member_id>/suspend", None, 200),
+    ("POST", "api/v1/members/<uuid:member_id>/reinstate", None, 200),
+    ("GET", "api/v1/members/<uuid:member_id>/inventory", None, 200),
+    ("HEAD", "api/v1/members/<uuid:member_id>/inventory", None, 200),
+    ("DELETE", "api/v1/members/<uuid:member_id>", None, 204),
+    ("GET", "api/v1/invitations", None, 200),
+    ("HEAD", "api/v1/invitations", None, 200),
+    ("POST", "api/v1/invitations", INVITED, 201),
+    ("DELETE", "api/v1/invitations/<uuid:invitation_id>", None, 204),
+    ("GET", "api/v1/events", None, 200),
+    ("HEAD", "api/v1/events", None, 200),
+    ("GET", "api/v1/usage", None, 200),
+    ("HEAD", "api/v1/usage", None, 200),
 ]
 # Answered for every person of the vendor, of whichever environment: a list of what they cover themselves.
 OWN_LISTS = {"environments"}
@@ -231,3 +385,20 @@ def console_routes() -> set[str]:
 
 def environment_api_routes() -> set[str]:
     return {f"api/v1/{route.partition('?')[0]}" for _, route, _, _, _ in ENVIRONMENT_API}
+
+
+def routes(patterns=None, before=""):
+    """Every address of Django's own URL map."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLPattern):
+            yield re.sub(r"\(\?P(<\w+>)[^)]*\)", r"\1", route).strip("^$")
+        else:
+            yield from routes(pattern.url_patterns, route)
+
+
+def seen(response):
+    """All that a stranger sees, without what is new in every answer."""
+    body = re.sub(rb'(name="(?:csrfmiddlewaretoken|nonce)" value=)"[^"]+"', rb"\1", response.content)
+    headers = {name: value for name, value in response.headers.items() if name != "X-Request-Id"}
+    return response.status_code, headers, body

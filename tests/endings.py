@@ -14,7 +14,6 @@ ROWS = [
 ]  # fmt: skip
 WITH_ENVIRONMENT = ROWS[-4:]
 PERSONAL = {"creator suspended", "member leaves", "member removed", "user erased"}
-GUARD = {"kind": "client_credentials", "roles": [], "permissions": ["tokens:introspect"], "name": "Guard"}
 
 
 def main() -> None:
@@ -25,7 +24,7 @@ def main() -> None:
 
 
 def made():
-    from tests.cast import make_environment, make_house, make_office
+    from tests.cast import GUARD, make_environment, make_house, make_office
     from tests.factories import VendorFactory
 
     vendor = VendorFactory(slug="endings")
@@ -80,8 +79,7 @@ def _of_the_vendors(token, office):
 
     from apitokens import credentials
     from apitokens.models import ApiToken, Secret
-    from tests.factories import VendorMembershipFactory
-    from tests.test_constraints import insert_copy
+    from tests.factories import VendorMembershipFactory, insert_copy
 
     member = VendorMembershipFactory(vendor=office.vendor, role="admin")
     new = credentials.new_token_id()

@@ -3,7 +3,10 @@
 Tokens are not made here but by the service or over HTTP, so that every test has what users get.
 """
 
+from uuid import uuid4
+
 import factory
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
@@ -94,3 +97,35 @@ class VendorMembershipFactory(factory.django.DjangoModelFactory):
     user = factory.SubFactory(UserFactory)
     vendor = factory.SubFactory(VendorFactory)
     role = VendorMembership.Role.OWNER
+
+
+def insert_copy(row, changes):
+    """Insert the row's columns again, some of them changed; answers the new row's primary key."""
+    model = row._meta.model
+    columns = {field.column: field for field in model._meta.local_concrete_fields if not field.generated}
+    values = dict(zip(columns, _raw(row, list(columns)), strict=True)) | prepared(model, changes)
+    key = model._meta.pk
+    if key.get_internal_type() == "UUIDField":
+        values[key.column] = key.get_db_prep_value(uuid4(), connection)
+    elif key.remote_field is None:
+        del values[key.column]
+    names = ", ".join(connection.ops.quote_name(column) for column in values)
+    marks = ", ".join(["%s"] * len(values))
+    sql = f"INSERT INTO {model._meta.db_table} ({names}) VALUES ({marks}) RETURNING {key.column}"  # noqa: S608 -- ours
+    with connection.cursor() as cursor:
+        cursor.execute(sql, list(values.values()))
+        return cursor.fetchone()[0]
+
+
+def prepared(model, changes):
+    fields = {name: model._meta.get_field(name) for name in changes}
+    return {field.column: field.get_db_prep_save(changes[name], connection) for name, field in fields.items()}
+
+
+def _raw(row, columns):
+    names = ", ".join(connection.ops.quote_name(column) for column in columns)
+    key = row._meta.pk
+    sql = f"SELECT {names} FROM {row._meta.db_table} WHERE {key.column} = %s"  # noqa: S608 -- ours
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [key.get_db_prep_value(row.pk, connection)])
+        return cursor.fetchone()

@@ -29,7 +29,9 @@ from tests.machine import free_port
 
 HOME = Path(__file__).resolve().parent.parent
 WORKERS = 2
-SECONDS_TO_START = 60
+SECONDS_TO_START = 120
+# An identity provider of a test answers here.
+ON_THIS_MACHINE = {"OUTBOUND_NETWORKS": "127.0.0.0/8"}
 SECONDS_TO_STOP = 15
 SECONDS_TO_ANSWER = 30
 # What the runner sets for tests inside its process, and what is set here.
@@ -201,7 +203,7 @@ def running_server(*, beside: str | None = None, **variables: str) -> Iterator[S
     origin = f"http://localhost:{port}"
     with tempfile.TemporaryDirectory(prefix="tallystick-server-") as name, _database(Path(name), beside) as database:
         kept = {key: value for key, value in os.environ.items() if key not in DEPLOYMENT | OF_THE_RUNNER}
-        environment = {**kept, "VAR_DIR": name, "ORIGIN": origin, "LOG_LEVEL": "DEBUG", **variables}
+        environment = {**kept, "VAR_DIR": name, "ORIGIN": origin, "LOG_LEVEL": "DEBUG", **ON_THIS_MACHINE, **variables}
         if database.url:
             environment["DATABASE_URL"] = database.url
         server = Server(origin=origin, folder=Path(name), environment=environment, database=database)

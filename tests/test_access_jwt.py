@@ -12,22 +12,18 @@ from django.utils import timezone
 from jwcrypto.jwk import JWKSet
 from jwcrypto.jwt import JWT
 
-from apitokens import keyring, principals, services, setup
+from apitokens import keyring, principals, services
 from apitokens.models import SigningKey
 from apitokens.orders import Expiry
 from tenants.models import Environment
-from tests.cast import bearer, everything_stored, grant, key_state
+from tests.answers import VIEWER
+from tests.cast import bearer, claims_of, everything_stored, grant, jwt_of, key_state
 
 PUBLIC_MEMBERS = {
     "ES256": {"kty", "crv", "x", "y", "kid", "use", "alg"},
     "RS256": {"kty", "n", "e", "kid", "use", "alg"},
     "EdDSA": {"kty", "crv", "x", "kid", "use", "alg"},
 }
-VIEWER = " ".join(sorted([*setup.VIEWER, "reports:read"]))
-
-
-def claims_of(answer):
-    return jwt.decode(answer.json()["access_token"], options={"verify_signature": False})
 
 
 def _sign_with(environment, algorithm):
@@ -41,7 +37,7 @@ def _sign_with(environment, algorithm):
 def test_anyone_verifies_it_from_the_published_documents_alone(acme, machine, algorithm):
     environment = acme.environment
     _sign_with(environment, algorithm)
-    token = grant(machine, acme.issue("admin", kind="client_credentials")).json()["access_token"]
+    token = jwt_of(machine, acme.issue("admin", kind="client_credentials"))
     metadata = machine.get(f"/e/{environment.slug}/.well-known/oauth-authorization-server").json()
     path = metadata["jwks_uri"].removeprefix("http://localhost:8000")
     published = machine.get(path).content.decode()
@@ -59,7 +55,7 @@ def test_every_claim_of_a_tenants_client(acme, machine):
     at = timezone.now().replace(microsecond=900_000)
     with time_machine.travel(at, tick=False):
         answer = grant(machine, issued)
-    claims = claims_of(answer)
+    claims = claims_of(answer.json()["access_token"])
     assert len(claims.pop("jti")) == 32
     assert claims == {
         "iss": f"http://localhost:8000/e/{acme.environment.slug}",
@@ -81,20 +77,20 @@ def test_every_claim_of_a_tenants_client(acme, machine):
 
 def test_an_allowlist_is_told_to_resource_servers(acme, machine):
     issued = acme.issue("admin", kind="client_credentials", ip_allowlist=("127.0.0.0/8", "2001:db8::/32"))
-    assert claims_of(grant(machine, issued))["cidr"] == ["127.0.0.0/8", "2001:db8::/32"]
+    assert claims_of(jwt_of(machine, issued))["cidr"] == ["127.0.0.0/8", "2001:db8::/32"]
 
 
 def test_no_two_jwts_have_the_same_id(acme, machine):
     issued = acme.issue("admin", kind="client_credentials")
-    assert claims_of(grant(machine, issued))["jti"] != claims_of(grant(machine, issued))["jti"]
+    assert claims_of(jwt_of(machine, issued))["jti"] != claims_of(jwt_of(machine, issued))["jti"]
 
 
 def test_an_environments_client_acts_for_its_environment_or_for_the_tenant_it_names(acme, machine):
     issued = acme.issue_for_environment(kind="client_credentials", permissions=["reports:read"], roles=[])
-    unbound = claims_of(grant(machine, issued))
+    unbound = claims_of(jwt_of(machine, issued))
     assert {"tenant", "tenant_external_id", "roles"} & set(unbound) == set()
     for reference in (str(acme.tenant.id), acme.tenant.external_id):
-        bound = claims_of(grant(machine, issued, tenant=reference))
+        bound = claims_of(jwt_of(machine, issued, tenant=reference))
         assert (bound["tenant"], bound["tenant_external_id"]) == (str(acme.tenant.id), acme.tenant.external_id)
         assert set(bound) - set(unbound) == {"tenant", "tenant_external_id"}
 
@@ -110,7 +106,7 @@ def test_an_environments_client_acts_for_its_environment_or_for_the_tenant_it_na
 )
 def test_a_narrower_scope_narrows_the_jwt_which_then_names_no_role(acme, machine, asked, scope, roles):
     answer = grant(machine, acme.issue("admin", kind="client_credentials", roles=["viewer"]), scope=asked)
-    claims = claims_of(answer)
+    claims = claims_of(answer.json()["access_token"])
     assert (claims["scope"], claims.get("roles")) == (scope, roles)
     assert answer.json()["scope"] == scope
 
@@ -121,7 +117,7 @@ def test_its_end_never_passes_that_of_its_token(acme, machine, seconds, lifetime
     issued = acme.issue("admin", kind="client_credentials", expires_at=at + timedelta(seconds=seconds))
     with time_machine.travel(at + timedelta(milliseconds=700), tick=False):
         answer = grant(machine, issued)
-    claims = claims_of(answer)
+    claims = claims_of(answer.json()["access_token"])
     assert (answer.json()["expires_in"], claims["exp"] - claims["iat"]) == (lifetime, lifetime)
     assert claims["exp"] <= issued.token.expires_at.timestamp()
 
@@ -151,7 +147,7 @@ def test_a_grant_and_its_use_write_no_row(acme, machine):
     issued = acme.issue("admin", kind="client_credentials")
     grant(machine, issued)
     before = everything_stored()
-    token = grant(machine, issued).json()["access_token"]
+    token = jwt_of(machine, issued)
     assert machine.get("/api/v1/token/self", headers=bearer(token)).status_code == 200
     assert everything_stored() == before
 

@@ -2,7 +2,7 @@
 
 import html
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import time_machine
@@ -14,11 +14,10 @@ from apitokens.models import ApiToken, Secret, TokenType
 from apitokens.setup import give_role
 from audit.models import AuditEvent, Outcome
 from tenants.models import Tenant
-from tests.cast import bearer, everything_stored, shown
+from tests.answers import AT, body, problem, version
+from tests.cast import bearer, events, everything_stored, post_as_ada, shown
 from tests.factories import MembershipFactory
-from tests.test_bad_input import post, problem
 
-AT = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 VIEWER = sorted([*setup.VIEWER, "reports:read"])
 NEW = {"name": "CI", "kind": "access_token", "roles": ["viewer"]}
 LEVEL = "its level 40 is above your own, 30."
@@ -28,55 +27,6 @@ LEVEL = "its level 40 is above your own, 30."
 def frozen():
     with time_machine.travel(AT, tick=False) as clock:
         yield clock
-
-
-def version(last_four, **changes):
-    return {
-        "last_four": last_four,
-        "kid": None,
-        "algorithm": None,
-        "created_at": "2031-05-01T12:00:00Z",
-        "expires_at": None,
-        "last_used_at": None,
-        "last_used_ip": None,
-        **changes,
-    }
-
-
-def body(house, **changes):
-    return {
-        "client_id": None,
-        "name": "CI",
-        "description": "",
-        "owner": "tenant",
-        "kind": "access_token",
-        "environment": house.environment.slug,
-        "tenant": str(house.tenant.id),
-        "user": None,
-        "roles": ["viewer"],
-        "granted": VIEWER,
-        "permissions": VIEWER,
-        "state": "usable",
-        "secrets": [version(changes["last_four"])],
-        "rotation": None,
-        "ip_allowlist": [],
-        "audiences": [],
-        "not_before": None,
-        "expires_at": "2031-07-30T12:00:00Z",
-        "disabled_at": None,
-        "created_at": "2031-05-01T12:00:00Z",
-        "last_used_at": None,
-        "last_used_ip": None,
-        **changes,
-    }
-
-
-def machine_post(machine, token, sent, path="tokens"):
-    return machine.post(f"/api/v1/{path}", sent, content_type="application/json", headers=bearer(token))
-
-
-def events(**about):
-    return list(AuditEvent.objects.filter(**about).order_by("at", "id").values_list("verb", "outcome", "reason"))
 
 
 @pytest.mark.parametrize("kind", ["access_token", "client_credentials"])
@@ -192,7 +142,7 @@ def test_what_the_vendor_switched_off_is_refused_by_page_and_api(acme, owner, ki
     asked = {**NEW, "owner": owner, "kind": kind}
     TokenType.objects.filter(environment=acme.environment, owner=owner, kind=kind).update(is_enabled=False)
     message = f"Tokens of the kind {kind} with the owner {owner} are switched off here."
-    answer = post(acme, asked)
+    answer = post_as_ada(acme, asked)
     expected = problem(403, "token_type_disabled", message, errors={"kind": [message]})
     assert (answer.status_code, answer.json()) == (403, expected)
     page = acme.make("admin", **asked)
@@ -200,7 +150,10 @@ def test_what_the_vendor_switched_off_is_refused_by_page_and_api(acme, owner, ki
     assert not ApiToken.objects.exists()
     assert events(outcome="refused") == [("apitoken.issued", "refused", "token_type_disabled")] * 2
     TokenType.objects.update(is_enabled=True)
-    assert (post(acme, asked).status_code, bool(shown(acme.make("admin", **{**asked, "name": "2"})))) == (201, True)
+    assert (post_as_ada(acme, asked).status_code, bool(shown(acme.make("admin", **{**asked, "name": "2"})))) == (
+        201,
+        True,
+    )
 
 
 @pytest.mark.parametrize("name", ["CI", "ci", " CI ", "Über", "ÜBER"])
@@ -208,24 +161,24 @@ def test_a_name_is_taken_whatever_its_case(acme, name):
     acme.issue("admin", name="Ci")
     acme.issue("admin", name="über")
     message = f"There is a token named {name.strip()} already: choose another name."
-    answer = post(acme, {**NEW, "name": name})
+    answer = post_as_ada(acme, {**NEW, "name": name})
     expected = problem(409, "name_taken", message, errors={"name": [message]})
     assert (answer.status_code, answer.json()) == (409, expected)
     page = acme.make("admin", **NEW | {"name": name})
     assert (page.status_code, message in page.content.decode()) == (422, True)
     assert ApiToken.objects.count() == 2
-    assert post(acme, {**NEW, "name": f"{name} 2"}).status_code == 201
+    assert post_as_ada(acme, {**NEW, "name": f"{name} 2"}).status_code == 201
 
 
 def test_the_same_name_is_free_for_another_owner(world):
     world.acme.issue("admin")
-    assert post(world.globex, NEW).status_code == 201
-    assert post(world.acme, {**NEW, "owner": "user"}).status_code == 201
+    assert post_as_ada(world.globex, NEW).status_code == 201
+    assert post_as_ada(world.acme, {**NEW, "owner": "user"}).status_code == 201
 
 
 def test_html_in_a_description_is_text(acme):
     text = "<script>alert(1)</script> & \"quotes\""  # fmt: skip
-    made = post(acme, {**NEW, "description": text}).json()
+    made = post_as_ada(acme, {**NEW, "description": text}).json()
     assert made["description"] == ApiToken.objects.get().description == text
     page = acme.browser("admin").get(acme.url(f"{made['id']}/")).content.decode()
     assert html.escape(text).replace("&#x27;", "&#39;") in page
@@ -234,19 +187,19 @@ def test_html_in_a_description_is_text(acme):
 
 def test_the_quota_counts_what_is_neither_expired_nor_deleted(acme):
     TokenType.objects.filter(environment=acme.environment, owner="tenant", kind="access_token").update(quota=2)
-    first = post(acme, {**NEW, "name": "1", "expires_in": 60}).json()
-    second = post(acme, {**NEW, "name": "2"}).json()
-    full = post(acme, {**NEW, "name": "3"})
+    first = post_as_ada(acme, {**NEW, "name": "1", "expires_in": 60}).json()
+    second = post_as_ada(acme, {**NEW, "name": "2"}).json()
+    full = post_as_ada(acme, {**NEW, "name": "3"})
     message = "You have 2 such tokens, as many as are allowed: delete one first."
     assert (full.status_code, full.json()) == (409, problem(409, "quota_reached", message))
     page = acme.make("admin", **NEW | {"name": "3"})
     assert (page.status_code, message in page.content.decode()) == (422, True)
-    assert post(acme, {**NEW, "name": "3", "kind": "client_credentials"}).status_code == 201
+    assert post_as_ada(acme, {**NEW, "name": "3", "kind": "client_credentials"}).status_code == 201
     with time_machine.travel(datetime.fromisoformat(first["expires_at"]) + timedelta(seconds=1), tick=False):
-        assert post(acme, {**NEW, "name": "4"}).status_code == 201
-        assert post(acme, {**NEW, "name": "5"}).status_code == 409
+        assert post_as_ada(acme, {**NEW, "name": "4"}).status_code == 201
+        assert post_as_ada(acme, {**NEW, "name": "5"}).status_code == 409
         assert acme.api("admin", "DELETE", f"tokens/{second['id']}").status_code == 204
-        assert post(acme, {**NEW, "name": "5"}).status_code == 201
+        assert post_as_ada(acme, {**NEW, "name": "5"}).status_code == 201
 
 
 def test_pages_of_120_tokens_have_no_duplicate_and_cost_the_same(acme):
@@ -273,16 +226,16 @@ def test_pages_of_120_tokens_have_no_duplicate_and_cost_the_same(acme):
 
 
 CHANGES = [
-    ("POST", "s?tenant={1}", {**NEW, "name": "2"}),
-    ("PATCH", "s/{0}", {"name": "Renamed"}),
-    ("POST", "s/{0}/disable", None),
-    ("POST", "s/{0}/rotate", None),
-    ("DELETE", "s/{0}", None),
+    ("POST", "s?tenant={1}", {**NEW, "name": "2"}, 201),
+    ("PATCH", "s/{0}", {"name": "Renamed"}, 200),
+    ("POST", "s/{0}/disable", None, 200),
+    ("POST", "s/{0}/rotate", None, 201),
+    ("DELETE", "s/{0}", None, 204),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "sent"), CHANGES)
-def test_a_change_that_cannot_be_recorded_does_not_happen(acme, method, path, sent):
+@pytest.mark.parametrize(("method", "path", "sent", "status"), CHANGES)
+def test_a_change_that_cannot_be_recorded_does_not_happen(acme, method, path, sent, status):
     token = acme.issue("admin").token
     browser = acme.browser("admin")
     browser.raise_request_exception = False
@@ -297,10 +250,11 @@ def test_a_change_that_cannot_be_recorded_does_not_happen(acme, method, path, se
         return browser.generic(method, path, data=data, content_type="application/json", headers=headers)
 
     _rename("audit_auditevent", "unreachable")
-    assert call().status_code >= 500
+    # A table that is gone is a fault of the database's to SQLite, and a wrong statement of ours to PostgreSQL.
+    assert call().status_code in {500, 503}
     assert everything_stored(**unchanging) == before
     _rename("unreachable", "audit_auditevent")
-    assert call().status_code < 300
+    assert call().status_code == status
     assert everything_stored(**unchanging) != before
 
 

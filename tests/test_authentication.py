@@ -8,9 +8,9 @@ from django.test import Client
 
 from apitokens.models import ApiToken, Secret, TokenType
 from audit.models import AuditEvent
-from tests.cast import basic, bearer, everything_stored, grant
+from tests.answers import UNKNOWN_TOKEN, unauthorized
+from tests.cast import basic, bearer, everything_stored, grant, iso, jwt_of
 
-UNKNOWN = "The token is unknown, expired or malformed."
 EXCHANGE = "This is a client secret: exchange it, with its client id, for a token at POST /oauth2/token."
 SCHEMES = "Use the Bearer or the Basic scheme."
 ELSEWHERE = "This client can't be used directly: exchange it at POST /oauth2/token."
@@ -22,41 +22,21 @@ IN_ADDRESS = (
 NOT_FROM_HERE = "The token is right but does not work. It may not be used from this address."
 
 
-def unauthorized(answer, detail, scheme="Bearer", **members):
-    assert (answer.status_code, answer.json()) == (
-        401,
-        {
-            "type": "urn:tallystick:problem:invalid_token",
-            "title": "Unauthorized",
-            "status": 401,
-            "detail": detail,
-            "code": "invalid_token",
-            **members,
-        },
-    )
-    assert answer.headers["Cache-Control"] == "no-store"
-    challenges = {
-        "Bearer": f'Bearer realm="api", error="invalid_token", error_description="{detail}"',
-        "Basic": 'Basic realm="api", charset="UTF-8"',
-    }
-    assert answer.headers["WWW-Authenticate"] == challenges[scheme]
-
-
 def _other_checksum(text):
     return text[:-1] + ("0" if text[-1] != "0" else "1")
 
 
 BAD = {
-    "nonsense": (lambda at, cs: "Bearer nonsense", UNKNOWN),
-    "a wrong checksum": (lambda at, cs: f"Bearer {_other_checksum(at)}", UNKNOWN),
-    "truncated": (lambda at, cs: f"Bearer {at[:-1]}", UNKNOWN),
-    "truncated to its id": (lambda at, cs: f"Bearer {at[: at.index('_at_') + 16]}", UNKNOWN),
-    "extended": (lambda at, cs: f"Bearer {at}0", UNKNOWN),
-    "in another case": (lambda at, cs: f"Bearer {at.swapcase()}", UNKNOWN),
-    "no JWT of ours": (lambda at, cs: "Bearer a.b.c", UNKNOWN),
-    "Bearer and nothing": (lambda at, cs: "Bearer", UNKNOWN),
-    "Bearer and a blank": (lambda at, cs: "Bearer  ", UNKNOWN),
-    "two tokens": (lambda at, cs: f"Bearer {at} {at}", UNKNOWN),
+    "nonsense": (lambda at, cs: "Bearer nonsense", UNKNOWN_TOKEN),
+    "a wrong checksum": (lambda at, cs: f"Bearer {_other_checksum(at)}", UNKNOWN_TOKEN),
+    "truncated": (lambda at, cs: f"Bearer {at[:-1]}", UNKNOWN_TOKEN),
+    "truncated to its id": (lambda at, cs: f"Bearer {at[: at.index('_at_') + 16]}", UNKNOWN_TOKEN),
+    "extended": (lambda at, cs: f"Bearer {at}0", UNKNOWN_TOKEN),
+    "in another case": (lambda at, cs: f"Bearer {at.swapcase()}", UNKNOWN_TOKEN),
+    "no JWT of ours": (lambda at, cs: "Bearer a.b.c", UNKNOWN_TOKEN),
+    "Bearer and nothing": (lambda at, cs: "Bearer", UNKNOWN_TOKEN),
+    "Bearer and a blank": (lambda at, cs: "Bearer  ", UNKNOWN_TOKEN),
+    "two tokens": (lambda at, cs: f"Bearer {at} {at}", UNKNOWN_TOKEN),
     "a client secret": (lambda at, cs: f"Bearer {cs}", EXCHANGE),
     "an empty header": (lambda at, cs: "", SCHEMES),
     "another scheme": (lambda at, cs: f"Token {at}", SCHEMES),
@@ -97,7 +77,7 @@ def test_the_right_credential_is_who_it_says_whoever_is_signed_in_beside_it(acme
         "user": None,
         "roles": ["viewer"],
         "scope": " ".join(issued.token.granted),
-        "expires_at": issued.token.expires_at.isoformat().replace("+00:00", "Z"),
+        "expires_at": iso(issued.token.expires_at),
     }
 
 
@@ -109,7 +89,7 @@ def test_strangers_and_what_is_gone_are_answered_alike(world, machine):
     answers = [machine.get("/api/v1/token/self", headers=bearer(each.plaintext)) for each in (gone, two)]
     answers.append(machine.get("/api/v1/token/self", headers=bearer("never")))
     assert {(answer.status_code, answer.content, answer.headers["WWW-Authenticate"]) for answer in answers} == {
-        (401, answers[0].content, f'Bearer realm="api", error="invalid_token", error_description="{UNKNOWN}"')
+        (401, answers[0].content, f'Bearer realm="api", error="invalid_token", error_description="{UNKNOWN_TOKEN}"')
     }
     assert machine.get("/api/v1/token/self", headers=bearer(one.plaintext)).status_code == 200
 
@@ -147,7 +127,7 @@ def test_basic_straight_on_the_api_is_for_types_that_accept_it(acme, machine, ac
     issued = acme.issue("admin", kind="client_credentials", roles=["admin"])
     TokenType.objects.filter(pk=issued.token.token_type_id).update(accepts_basic=accepts)
     right, wrong = (basic(issued.token.client_id, secret) for secret in (issued.plaintext, "wrong"))
-    unauthorized(machine.get("/api/v1/token/self", headers=wrong), UNKNOWN, "Basic")
+    unauthorized(machine.get("/api/v1/token/self", headers=wrong), UNKNOWN_TOKEN, "Basic")
     answer = machine.get("/api/v1/token/self", headers=right)
     if accepts:
         assert answer.json()["client_id"] == issued.token.client_id
@@ -167,8 +147,8 @@ def test_by_default_basic_is_for_the_vendors_clients(acme, machine):
     [
         (b"nocolon", "The Basic credentials have no colon between id and secret."),
         (b"\xff\xfe:x", "The Basic credentials are not base64 of id:secret."),
-        (b":", UNKNOWN),
-        (b"never:never", UNKNOWN),
+        (b":", UNKNOWN_TOKEN),
+        (b"never:never", UNKNOWN_TOKEN),
     ],
 )
 def test_basic_that_cannot_be_read_is_401(acme, machine, sent, detail):
@@ -256,7 +236,7 @@ FROM = [
 def test_an_allowlist_admits_by_the_address_that_can_be_believed(settings, acme, proxies, peer, forwarded, allowed):
     opaque = acme.issue("admin", name="Opaque", ip_allowlist=NETWORKS)
     client = acme.issue("admin", name="Client", kind="client_credentials", ip_allowlist=NETWORKS)
-    jwt = grant(Client(REMOTE_ADDR="203.0.113.1"), client).json()["access_token"]
+    jwt = jwt_of(Client(REMOTE_ADDR="203.0.113.1"), client)
     free = acme.issue("admin", name="Free")
     settings.TRUSTED_PROXIES = proxies
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
@@ -276,7 +256,7 @@ def test_a_missing_pepper_fails_closed_and_says_so_in_the_log(settings, acme, ma
     secret = Secret.objects.get(token=issued.token)
     ours = settings.PEPPERS
     settings.PEPPERS = {max(ours) + 1: b"another pepper of 32 bytes......"}
-    unauthorized(machine.get("/api/v1/token/self", headers=bearer(issued.plaintext)), UNKNOWN)
+    unauthorized(machine.get("/api/v1/token/self", headers=bearer(issued.plaintext)), UNKNOWN_TOKEN)
     line = f"refused: pepper {secret.pepper_id} of secret {secret.id} is not configured"
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [line]
     settings.PEPPERS = {**ours, **settings.PEPPERS}

@@ -9,7 +9,8 @@ import pytest
 from apitokens.models import DAY, ApiToken, TokenType
 from apitokens.setup import hold
 from audit.models import AuditEvent, Outcome
-from tests.cast import bearer
+from tests.answers import problem
+from tests.cast import bearer, post_as_ada
 from tests.factories import RoleFactory
 
 GOOD = {"name": "CI", "kind": "access_token", "roles": ["viewer"]}
@@ -102,27 +103,10 @@ def limited(world):
     return world.acme
 
 
-def problem(status, code, detail, **members):
-    titles = {400: "Bad Request", 403: "Forbidden", 409: "Conflict", 413: "Request Entity Too Large"}
-    kind = f"urn:tallystick:problem:{code}"
-    return {"type": kind, "title": titles[status], "status": status, "detail": detail, "code": code, **members}
-
-
-def post(house, body, content_type="application/json"):
-    """As Ada; a fault of ours is an answer here, not an exception, as it is for everybody else."""
-    browser = house.browser("admin")
-    browser.raise_request_exception = False
-    house.form(browser)
-    headers = {"X-CSRFToken": browser.cookies["csrftoken"].value}
-    path = f"/api/v1/tokens?tenant={house.tenant.id}"
-    data = body if isinstance(body, str | bytes) else json.dumps(body)
-    return browser.generic("POST", path, data=data, content_type=content_type, headers=headers)
-
-
 @pytest.mark.parametrize("name", SHAPE)
 def test_the_api_says_which_field_has_the_wrong_shape(limited, name):
     changes, field, message = SHAPE[name]
-    answer = post(limited, {**GOOD, **changes})
+    answer = post_as_ada(limited, {**GOOD, **changes})
     expected = problem(400, "invalid", f"{field}: {message}", errors={field: [message]})
     assert (answer.status_code, answer.json()) == (400, expected)
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -132,16 +116,16 @@ def test_the_api_says_which_field_has_the_wrong_shape(limited, name):
 @pytest.mark.parametrize("name", SENSE)
 def test_the_api_says_which_field_makes_no_sense(limited, name):
     changes, field, message = SENSE[name]
-    answer = post(limited, {**GOOD, **changes})
+    answer = post_as_ada(limited, {**GOOD, **changes})
     assert (answer.status_code, answer.json()) == (400, problem(400, "invalid", message, errors={field: [message]}))
     assert not ApiToken.objects.exists()
     assert not AuditEvent.objects.filter(outcome=Outcome.REFUSED).exists()  # a mistake is no denial
 
 
 def test_with_none_of_this_the_token_is_made(limited):
-    assert post(limited, GOOD).status_code == 201
+    assert post_as_ada(limited, GOOD).status_code == 201
     longest = {"name": "y" * 100, "description": "x" * 1000, "expires_in": 30 * DAY, "ip_allowlist": ["10.0.0.0/8"]}
-    assert post(limited, {**GOOD, **longest}).status_code == 201
+    assert post_as_ada(limited, {**GOOD, **longest}).status_code == 201
     assert ApiToken.objects.count() == 2
 
 
@@ -156,7 +140,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_a_body_that_is_no_json_is_400(limited, name):
-    answer = post(limited, UNREADABLE[name])
+    answer = post_as_ada(limited, UNREADABLE[name])
     assert answer.status_code == 400
     detail = answer.json()["detail"]
     assert answer.json() == problem(400, "parse_error", detail)
@@ -167,27 +151,27 @@ def test_a_body_that_is_no_json_is_400(limited, name):
 def test_a_body_that_is_no_object_is_400(limited, body, kind):
     message = f"Invalid data. Expected a dictionary, but got {kind}."
     expected = problem(400, "invalid", f"non_field_errors: {message}", errors={"non_field_errors": [message]})
-    assert post(limited, body).json() == expected
+    assert post_as_ada(limited, body).json() == expected
 
 
 @pytest.mark.parametrize("changes", [{"kind": "\ud800"}, {"owner": "\ud800"}, {"\ud800": 1}])
 def test_half_a_surrogate_pair_in_what_the_answer_repeats_is_400(limited, changes):
-    answer = post(limited, {**GOOD, **changes})
+    answer = post_as_ada(limited, {**GOOD, **changes})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
     assert not ApiToken.objects.exists()
 
 
 def test_a_body_over_64_kib_is_not_read(limited):
     body = json.dumps(GOOD)
-    assert post(limited, body + " " * (64 * 1024 - len(body))).status_code == 201
-    answer = post(limited, body + " " * (64 * 1024 - len(body) + 1))
+    assert post_as_ada(limited, body + " " * (64 * 1024 - len(body))).status_code == 201
+    answer = post_as_ada(limited, body + " " * (64 * 1024 - len(body) + 1))
     expected = problem(413, "too_large", "The body is over 64 KiB: nothing was read.")
     assert (answer.status_code, answer.json()) == (413, expected)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 def test_another_content_type_is_415(limited, content_type):
-    answer = post(limited, json.dumps(GOOD), content_type=content_type)
+    answer = post_as_ada(limited, json.dumps(GOOD), content_type=content_type)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
     assert not ApiToken.objects.exists()
 

@@ -9,8 +9,8 @@ from apitokens.governance import bulk
 from apitokens.models import ApiToken, TokenType
 from apitokens.principals import system
 from audit.models import AuditEvent
-from tests.cast import bearer, everything_stored, grant
-from tests.test_bad_input import problem
+from tests.answers import problem
+from tests.cast import bearer, everything_stored, grant, jwt_of
 
 ALL = "/api/v1/tokens/disable-all"
 
@@ -80,7 +80,7 @@ def test_a_dry_run_lists_what_is_then_disabled(world, made, body, expected):
 
 
 def test_jwts_of_what_was_disabled_stay_dead(world, made, machine):
-    jwt = grant(machine, made["acme client"]).json()["access_token"]
+    jwt = jwt_of(machine, made["acme client"])
     assert as_vendor(world, "admin", {"all_tenants": True, "q": "acme client"}).json()["disabled"] == 1
     ApiToken.objects.update(disabled_at=None)
     assert machine.get("/api/v1/token/self", headers=bearer(jwt)).status_code == 401
@@ -162,7 +162,7 @@ def test_it_takes_the_permission_for_each_owners_tokens_it_touches(world, made, 
 
 
 def test_a_jwt_bound_to_a_tenant_reaches_no_further(world, made, machine):
-    jwt = grant(machine, made["backend"], tenant=str(world.acme.tenant.id)).json()["access_token"]
+    jwt = jwt_of(machine, made["backend"], tenant=str(world.acme.tenant.id))
     body = {"all_tenants": True, "state": "usable"}
     answer = machine.post(ALL, body, content_type="application/json", headers=bearer(jwt))
     assert answer.json() == {"disabled": 4, "left": 0}
@@ -237,7 +237,7 @@ def test_a_parents_children_are_listed_and_go_with_it(world, machine):
 
 
 def test_jwts_are_ended_by_the_api_too(world, made, machine):
-    jwt = grant(machine, made["acme client"]).json()["access_token"]
+    jwt = jwt_of(machine, made["acme client"])
     answer = world.acme.api("admin", "POST", f"tokens/{made['acme client'].token.token_id}/end-jwts")
     assert (answer.status_code, answer.json()["state"]) == (200, "usable")
     assert machine.get("/api/v1/token/self", headers=bearer(jwt)).status_code == 401

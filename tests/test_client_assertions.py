@@ -13,7 +13,6 @@ from uuid import uuid4
 import jwt
 import pytest
 import time_machine
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.conf import settings
 from django.db import connection
@@ -25,9 +24,9 @@ from apitokens import gathering, principals, rotation
 from apitokens.models import ApiToken, Secret, UsageHour, UsedAssertion
 from audit.models import AuditEvent
 from config import housekeeping
-from tests.cast import basic, everything_stored, grant
-from tests.test_races import Call
-from tests.test_token_endpoint import TWO_WAYS, ask, granted, refused
+from tests.answers import TWO_WAYS, granted, refused
+from tests.cast import ask_oauth, basic, claims_of, everything_stored, jwt_of, pem
+from tests.racing import Call
 
 GRANT = {"grant_type": "client_credentials"}
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -46,11 +45,6 @@ STRANGER = ec.generate_private_key(ec.SECP256R1())
 REFUSALS = ("apitokens_refusalcount",)
 
 
-def pem(key):
-    public = key.public_key()
-    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
-
-
 def register(house, algorithm="ES256", **asked):
     """A client with a public key and no secret."""
     issued = house.issue("admin", kind="client_credentials", public_key=pem(PAIRS[algorithm]), **asked)
@@ -60,12 +54,16 @@ def register(house, algorithm="ES256", **asked):
     )  # fmt: skip
 
 
+def ask(machine, form, headers=None, **how):
+    return ask_oauth(machine, "token", form, headers, **how)
+
+
 @pytest.fixture
 def client(acme):
     return register(acme)
 
 
-def claims_of(client, **changed):
+def claims_for(client, **changed):
     now = int(timezone.now().timestamp())
     claims = {
         "iss": client.id,
@@ -81,7 +79,7 @@ def claims_of(client, **changed):
 def assertion(client, *, key=None, algorithm=None, header=None, **changed):
     """Signed by the client; `...` leaves a claim out."""
     algorithm = algorithm or client.algorithm
-    return jwt.encode(claims_of(client, **changed), key or PAIRS[algorithm], algorithm=algorithm, headers=header)
+    return jwt.encode(claims_for(client, **changed), key or PAIRS[algorithm], algorithm=algorithm, headers=header)
 
 
 def by_hand(header, claims, signature=b"", payload=None):
@@ -147,8 +145,8 @@ def test_eddsa_goes_by_its_newer_name_as_well(acme, machine):
     client = register(acme, "EdDSA")
     eddsa = jwt.get_algorithm_by_name("EdDSA")
     header = {"alg": "Ed25519", "typ": "JWT"}
-    granted(ask(machine, form(by_hand(header, claims_of(client), lambda text: eddsa.sign(text, PAIRS["EdDSA"])))))
-    unsigned = by_hand(header, claims_of(client), lambda text: eddsa.sign(text, ed25519.Ed25519PrivateKey.generate()))
+    granted(ask(machine, form(by_hand(header, claims_for(client), lambda text: eddsa.sign(text, PAIRS["EdDSA"])))))
+    unsigned = by_hand(header, claims_for(client), lambda text: eddsa.sign(text, ed25519.Ed25519PrivateKey.generate()))
     refused(ask(machine, form(unsigned)), 400, "invalid_client", WRONG)
 
 
@@ -184,13 +182,13 @@ def test_a_client_with_a_public_key_has_no_secret(machine, client):
 def test_scope_resource_and_tenant_are_asked_for_as_with_a_secret(machine, client):
     more = {"scope": "reports:read", "resource": client.issuer, "tenant": str(client.house.tenant.id)}
     access = granted(ask(machine, form(assertion(client), **more)), scope="reports:read")
-    claims = jwt.decode(access, options={"verify_signature": False})
+    claims = claims_of(access)
     assert (claims["aud"], claims["client_id"]) == (client.issuer, client.id)
 
 
 def _hs256(client):
     secret = pem(PAIRS["ES256"]).encode()
-    return by_hand({"alg": "HS256"}, claims_of(client), lambda text: hmac.digest(secret, text, hashlib.sha256))
+    return by_hand({"alg": "HS256"}, claims_for(client), lambda text: hmac.digest(secret, text, hashlib.sha256))
 
 
 def _with_own_key(client, **header):
@@ -203,7 +201,7 @@ def _own_jwk():
 
 def _payload(client, **raw):
     """JSON that no library writes."""
-    claims = json.dumps(claims_of(client))[:-1]
+    claims = json.dumps(claims_for(client))[:-1]
     return claims + "".join(f', "{name}": {value}' for name, value in raw.items()) + "}"
 
 
@@ -214,10 +212,10 @@ def _now():
 # What differs from an assertion that is accepted.
 REFUSED = {
     "signed by a stranger": lambda c: assertion(c, key=STRANGER),
-    "alg none": lambda c: by_hand({"alg": "none"}, claims_of(c)),
-    "no alg": lambda c: by_hand({"typ": "JWT"}, claims_of(c)),
+    "alg none": lambda c: by_hand({"alg": "none"}, claims_for(c)),
+    "no alg": lambda c: by_hand({"typ": "JWT"}, claims_for(c)),
     "HS256 with the public key": _hs256,
-    "another algorithm in its header": lambda c: by_hand({"alg": "RS256"}, claims_of(c), b"x" * 256),
+    "another algorithm in its header": lambda c: by_hand({"alg": "RS256"}, claims_for(c), b"x" * 256),
     "no signature": lambda c: assertion(c).rpartition(".")[0] + ".",
     "two parts": lambda c: assertion(c).rpartition(".")[0],
     "tampered": lambda c: ".".join(
@@ -377,7 +375,7 @@ def test_an_assertion_opens_once(machine, client):
     text = assertion(client)
     granted(ask(machine, form(text)))
     refused(ask(machine, form(text)), 400, "invalid_client", WRONG)
-    again = jwt.decode(text, options={"verify_signature": False})["jti"]
+    again = claims_of(text)["jti"]
     refused(ask(machine, form(assertion(client, jti=again))), 400, "invalid_client", WRONG)
     granted(ask(machine, form(assertion(client))))
 
@@ -425,7 +423,7 @@ def test_the_other_endpoints_take_it_too_and_for_the_same_audiences(acme, machin
     )
     client = SimpleNamespace(id=issued.token.client_id, issuer=acme.environment.issuer, algorithm="ES256")
     other = acme.issue("admin", kind="client_credentials", name="Other")
-    access = grant(machine, other).json()["access_token"]
+    access = jwt_of(machine, other)
 
     def post(text):
         sent = {"token": access, "client_assertion_type": JWT_BEARER, "client_assertion": text}

@@ -71,7 +71,7 @@ def authlib(client, answers, way="client_secret_basic", **options):
     return session
 
 
-def claims_of(backend, client):
+def claims_expected(backend, client):
     """Every claim of a JWT of that client, which is Birch Bank's."""
     birch = next(tenant for tenant in backend.demo["tenants"] if tenant["external_id"] == BIRCH)
     return {
@@ -180,7 +180,7 @@ def test_authlib_introspects_and_revokes(backend, client, answers):
         active = asking.introspect_token(at["introspect"], token=access)
         revoked = session.revoke_token(at["revoke"], token=access, token_type_hint="access_token")
         inactive = asking.introspect_token(at["introspect"], token=access)
-    told = {name: value for name, value in claims_of(backend, client).items() if name not in ("gen", "status")}
+    told = {name: value for name, value in claims_expected(backend, client).items() if name not in ("gen", "status")}
     assert active.json() == {"active": True, "token_type": "Bearer", **told}
     assert (revoked.status_code, revoked.json()) == (200, {})
     assert inactive.json() == {"active": False}
@@ -247,7 +247,7 @@ def test_pyjwt_verifies_a_jwt_by_the_jwks(backend, client):
     rules = {"algorithms": ["ES256"], "issuer": backend.issuer, "audience": backend.audience}
     read = jwt.decode_complete(access, key, **rules, options={"strict_aud": True})
     assert read["header"] == {"alg": "ES256", "typ": "at+jwt", "kid": key.key_id}
-    assert read["payload"] == claims_of(backend, client)
+    assert read["payload"] == claims_expected(backend, client)
 
 
 def test_joserfc_verifies_a_jwt_by_the_jwks(backend, client):
@@ -261,7 +261,7 @@ def test_joserfc_verifies_a_jwt_by_the_jwks(backend, client):
         **essential,
     ).validate(read.claims)
     assert read.header == {"alg": "ES256", "typ": "at+jwt", "kid": ANY}
-    assert read.claims == claims_of(backend, client)
+    assert read.claims == claims_expected(backend, client)
 
 
 class ByOurKeys(JWTBearerTokenValidator):
@@ -278,7 +278,7 @@ class ByOurKeys(JWTBearerTokenValidator):
 def test_authlib_takes_a_jwt_for_one_of_rfc_9068(backend, client):
     validator = ByOurKeys(backend)
     claims = validator.authenticate_token(backend.grant(client))
-    assert dict(claims) == claims_of(backend, client)
+    assert dict(claims) == claims_expected(backend, client)
     validator.validate_token(claims, [READ], request=None)
     with pytest.raises(InsufficientScopeError):
         validator.validate_token(claims, ["reports:write"], request=None)

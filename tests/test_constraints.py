@@ -3,6 +3,7 @@
 A bad row is a copy of a good one with the columns of one rule changed; the same copy without that change is accepted.
 """
 
+from datetime import timedelta
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from apitokens.models import (
     DAY,
     ApiTokenRole,
     IssueNonce,
+    PortalSession,
     RevokedJWT,
     Secret,
     SigningKey,
@@ -31,6 +33,8 @@ from apitokens.principals import system
 from audit.models import AuditEvent
 from tenants.constraints import CompositeForeignKey
 from tenants.models import (
+    Brand,
+    IdentityProviderRole,
     InvitationEnvironment,
     InvitationRole,
     MembershipRole,
@@ -38,7 +42,16 @@ from tenants.models import (
     TakenSlug,
     VendorMembershipEnvironment,
 )
-from tests.factories import EnvironmentFactory, RoleFactory, UserFactory, VendorFactory, VendorMembershipFactory
+from tests.cast import removed_from_sso
+from tests.factories import (
+    EnvironmentFactory,
+    RoleFactory,
+    UserFactory,
+    VendorFactory,
+    VendorMembershipFactory,
+    insert_copy,
+    prepared,
+)
 
 ON_SQLITE = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
 # A unique key over more than the primary key is there for composite foreign keys to point at: nothing breaks it alone.
@@ -46,6 +59,7 @@ IMPLIED_BY_PRIMARY_KEY = {
     "environment_agreement_key", "tenant_agreement_key", "permission_agreement_key", "role_scope_agreement_key",
     "role_environment_agreement_key", "membership_agreement_key", "vendormembership_agreement_key",
     "tokentype_agreement_key", "apitoken_agreement_key", "invitation_agreement_key", "invitation_vendor_agreement_key",
+    "identityprovider_agreement_key",
 }  # fmt: skip
 
 # Rows of these, and the column slug, refuse every update: see test_append_only.py.
@@ -66,7 +80,7 @@ def scene(world):
     personal = acme.issue("admin", kind="client_credentials", owner="user").token
     free_cell = production.token_types.get(owner="user", kind="client_credentials")
     staging.token_types.filter(owner="user", kind="client_credentials").delete()
-    nobody = UserFactory()
+    nobody, removed = UserFactory(), removed_from_sso(acme)
     asked = {"by": system(production), "email": "invited@example.com", "at": timezone.now()}
     invitation = invitations.invite(tenant=acme.tenant, roles=["viewer"], **asked).invitation
     vendor_invitation = vendor_members.invite(role="admin", environments=[production], **asked).invitation
@@ -74,6 +88,10 @@ def scene(world):
     good = {
         "vendor": (world.vendor, lambda: {"name": "New", "slug": "new"}),
         "environment": (production, lambda: {"name": "New", "slug": "new", "token_prefix": "new"}),
+        "brand": (
+            Brand.objects.create(environment=production, name="Bolt", accent="#2f6fde"),
+            lambda: {"environment": staging.id},
+        ),
         "apiidentifier": (production.api_identifiers.get(), lambda: {"uri": "urn:new", "is_default": False}),
         "tenant": (acme.tenant, lambda: {"name": "New", "slug": "new", "external_id": "new"}),
         "permission": (production.permissions.get(key="reports:read"), lambda: {"key": "new"}),
@@ -141,6 +159,19 @@ def scene(world):
             ),
             lambda: {"outcome": "accepted"},
         ),
+        "portalsession": (
+            PortalSession.objects.create(
+                environment=production, tenant=acme.tenant, membership=acme.people["viewer"], token=token,
+                digest=b"7" * 32, generation=0, sections=["tokens"], link_expires_at=_in(1), ends_at=_in(60),
+            ),
+            lambda: {"digest": b"8" * 32},
+        ),
+        "identityprovider": (
+            removed.tenant.identity_provider, lambda: {"tenant": globex.tenant.id, "voucher_id": uuid4()}
+        ),
+        "identityproviderrole": (
+            IdentityProviderRole.objects.get(tenant=acme.tenant), lambda: {"role": acme.role("member").id}
+        ),
         "auditevent": (AuditEvent.objects.filter(actor_kind="user").first(), dict),
         "user": (nobody, lambda: {"email": "new@example.com"}),
         "vouched": (
@@ -153,6 +184,10 @@ def scene(world):
         good=good, world=world, production=production, staging=staging, acme=acme, globex=globex, own=own,
         foreign_own=foreign_own, other_environment=other_environment, stranger=stranger, personal=personal,
     )  # fmt: skip
+
+
+def _in(minutes):
+    return timezone.now() + timedelta(minutes=minutes)
 
 
 def _public_names() -> dict[str, object]:
@@ -176,6 +211,25 @@ ROWS = [
     ("environment_token_prefix_form", "environment", _set(token_prefix="New")),
     ("environment_algorithm_known", "environment", _set(signing_algorithm="HS256")),
     ("environment_colour_known", "environment", _set(colour="pink")),
+    ("brand_accent_form", "brand", _set(accent="#2F6FDE")),
+    ("brand_accent_form", "brand", _set(accent="2f6fde")),
+    ("brand_logo_with_type", "brand", _set(logo=b"x", logo_type="image/svg+xml", logo_digest="0")),
+    ("brand_logo_with_type", "brand", _set(logo=b"x", logo_type="image/png", logo_digest="")),
+    ("brand_logo_with_type", "brand", _set(logo=None, logo_type="image/png", logo_digest="0")),
+    ("portalsession_link_unique", "portalsession", _same("digest")),
+    ("portalsession_seen_once_opened", "portalsession", _set(opened_at=timezone.now())),
+    ("portalsession_ends_after_its_link", "portalsession", lambda s, row: {"link_expires_at": row.created_at}),
+    (
+        "portalsession_ends_after_its_link",
+        "portalsession",
+        lambda s, row: {"ends_at": row.link_expires_at - timedelta(seconds=1)},
+    ),
+    (
+        "portalsession_membership_of_tenant",
+        "portalsession",
+        lambda s, row: {"membership": s.globex.people["viewer"].id},
+    ),
+    ("portalsession_tenant_of_environment", "portalsession", lambda s, row: {"environment": s.staging.id}),
     ("apiidentifier_unique_in_environment", "apiidentifier", _same("uri")),
     ("apiidentifier_one_default", "apiidentifier", _set(is_default=True)),
     ("apiidentifier_absolute_uri", "apiidentifier", _set(uri="/relative")),
@@ -372,6 +426,22 @@ ROWS = [
     ("auditevent_outcome_known", "auditevent", _set(outcome="maybe")),
     ("auditevent_refusal_has_reason", "auditevent", _set(outcome="refused")),
     ("auditevent_refusal_has_reason", "auditevent", _set(reason="because")),
+    ("identityprovider_issuer_form", "identityprovider", _set(issuer="ldap://login.example.com")),
+    ("identityprovider_issuer_form", "identityprovider", _set(issuer="https://login.example.com?tenant=acme")),
+    ("identityprovider_tenant_of_environment", "identityprovider", lambda s, row: {"environment": s.staging.id}),
+    ("identityproviderrole_once", "identityproviderrole", _same("role")),
+    ("identityproviderrole_provider_of_tenant", "identityproviderrole", lambda s, row: {"tenant": s.globex.tenant.id}),
+    (
+        "identityproviderrole_tenant_of_environment",
+        "identityproviderrole",
+        lambda s, row: {"environment": s.staging.id, "role": s.own.id, "role_scope_id": s.acme.tenant.id},
+    ),
+    ("identityproviderrole_role_scope", "identityproviderrole", lambda s, row: {"role_scope_id": s.acme.tenant.id}),
+    (
+        "identityproviderrole_role_available_in_tenant",
+        "identityproviderrole",
+        lambda s, row: {"role": s.foreign_own.id, "role_scope_id": s.globex.tenant.id},
+    ),
     ("user_local_email_unique", "user", lambda s, row: {"email": row.email.upper()}),
     ("user_vouched_identity_unique", "vouched", _same("voucher_user_id")),
     ("user_voucher_and_its_id_together", "vouched", _set(voucher_user_id=None)),
@@ -415,43 +485,12 @@ def _constraint(name):
     return next((model, found) for model in _our_models() for found in model._meta.constraints if found.name == name)
 
 
-def insert_copy(row, changes):
-    """Insert the row's columns again, some of them changed; answers the new row's primary key."""
-    model = row._meta.model
-    columns = {field.column: field for field in model._meta.local_concrete_fields if not field.generated}
-    values = dict(zip(columns, _raw(row, list(columns)), strict=True)) | _prepared(model, changes)
-    key = model._meta.pk
-    if key.get_internal_type() == "UUIDField":
-        values[key.column] = key.get_db_prep_value(uuid4(), connection)
-    else:
-        del values[key.column]
-    names = ", ".join(connection.ops.quote_name(column) for column in values)
-    marks = ", ".join(["%s"] * len(values))
-    sql = f"INSERT INTO {model._meta.db_table} ({names}) VALUES ({marks}) RETURNING {key.column}"  # noqa: S608 -- ours
-    with connection.cursor() as cursor:
-        cursor.execute(sql, list(values.values()))
-        return cursor.fetchone()[0]
-
-
 def update(row, key, changes):
-    values = _prepared(row._meta.model, changes)
+    values = prepared(row._meta.model, changes)
     sets = ", ".join(f"{connection.ops.quote_name(column)} = %s" for column in values)
-    sql = f"UPDATE {row._meta.db_table} SET {sets} WHERE id = %s"  # noqa: S608 -- ours
+    sql = f"UPDATE {row._meta.db_table} SET {sets} WHERE {row._meta.pk.column} = %s"  # noqa: S608 -- ours
     with connection.cursor() as cursor:
         cursor.execute(sql, [*values.values(), key])
-
-
-def _prepared(model, changes):
-    fields = {name: model._meta.get_field(name) for name in changes}
-    return {field.column: field.get_db_prep_save(changes[name], connection) for name, field in fields.items()}
-
-
-def _raw(row, columns):
-    names = ", ".join(connection.ops.quote_name(column) for column in columns)
-    key = row._meta.pk.get_db_prep_value(row.pk, connection)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {names} FROM {row._meta.db_table} WHERE id = %s", [key])  # noqa: S608 -- ours
-        return cursor.fetchone()
 
 
 def _refused(row, names, act):

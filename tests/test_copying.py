@@ -7,9 +7,8 @@ from apitokens.models import TokenType, TokenTypeRole
 from apitokens.setup import hold
 from audit.models import AuditEvent
 from tenants.models import Permission, Role, VendorMembershipEnvironment
-from tests.cast import bearer, everything_stored, grant, make_environment
+from tests.cast import TRACES, alive, bearer, event, everything_stored, jwt_of, make_environment
 from tests.factories import VendorFactory, VendorMembershipFactory
-from tests.test_environments import TRACES, alive, event
 
 CONFIGURATION = (
     "tenants_permission", "tenants_role", "tenants_rolepermission", "apitokens_tokentype", "apitokens_tokentyperole",
@@ -118,7 +117,7 @@ def test_a_token_type_that_copying_switches_off_stops_its_tokens_and_kills_their
     TokenType.objects.filter(environment=changed.staging, kind="client_credentials").update(is_enabled=False)
     client = changed.acme.issue("admin", kind="client_credentials")
     opaque = changed.acme.issue("admin", name="Opaque").plaintext
-    jwt = grant(Client(), client).json()["access_token"]
+    jwt = jwt_of(Client(), client)
     assert alive(opaque, jwt) == [200, 200]
     assert copy(changed).status_code == 200
     assert alive(opaque, jwt) == [401, 401]

@@ -1,7 +1,6 @@
 """`manage.py demo --json`: as often as it is called, another vendor, and all that it prints is true over HTTP."""
 
 import json
-import re
 from io import StringIO
 
 import pytest
@@ -11,7 +10,7 @@ from django.test import Client
 
 from apitokens.setup import ENVIRONMENT_ONLY
 from tenants.models import Vendor
-from tests.cast import basic, bearer
+from tests.cast import basic, bearer, send
 
 KEYS = {
     "vendor": {"id", "name", "slug"},
@@ -53,12 +52,6 @@ def leaves(value):
         own = {item for name, item in value.items() if name in unique}
         return own | {leaf for item in value.values() if isinstance(item, dict | list) for leaf in leaves(item)}
     return set()
-
-
-def send(browser, path, **fields):
-    page = browser.get(path).content.decode()
-    csrf = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
-    return browser.post(path, {"csrfmiddlewaretoken": csrf, **fields})
 
 
 def test_the_last_line_is_one_object_with_these_keys(demos):

@@ -1,6 +1,5 @@
 """An environment, from its making to its end: by whom, with what, and what becomes of what is in it (R2, R5)."""
 
-import base64
 import json
 import re
 from datetime import timedelta
@@ -13,27 +12,13 @@ from apitokens.governance import environments
 from apitokens.models import ApiToken, SigningKey, TokenType
 from apitokens.principals import ConsolePrincipal
 from audit.actors import Actor
-from audit.models import ActorKind, AuditEvent
+from audit.models import ActorKind
 from tenants.models import Environment, Role, TakenSlug, VendorMembershipEnvironment
-from tests.cast import bearer, everything_stored, grant
+from tests.cast import TRACES, alive, bearer, claims_of, event, everything_stored, grant, iso, jwt_of
 from tests.doors import ENVIRONMENT_API
 from tests.factories import VendorMembershipFactory
 
 NEW = {"name": "Trial", "slug": "acorn-trial", "audience": "https://trial.example"}
-TRACES = ("django_session", "accounts_user", "audit_auditevent", "audit_person")
-
-
-def event(verb):
-    return AuditEvent.objects.filter(verb=verb).latest("at")
-
-
-def _iso(moment):
-    return moment.isoformat().replace("+00:00", "Z")
-
-
-def alive(token, *more):
-    """What our own API says to each of these credentials."""
-    return [Client().get("/api/v1/token/self", headers=bearer(text)).status_code for text in (token, *more)]
 
 
 def test_an_owner_makes_an_environment_that_works_before_anybody_configures_it(world, office):
@@ -49,11 +34,13 @@ def test_an_owner_makes_an_environment_that_works_before_anybody_configures_it(w
         "token_prefix": "acorn_trial",
         "signing_algorithm": "ES256",
         "strict_ceiling": True,
+        "reauthenticate_after": 900,
+        "embedding_origins": [],
         "api_identifiers": ["https://trial.example"],
         "default_role": None,
         "suspended_at": None,
         "deleted_at": None,
-        "created_at": _iso(made.created_at),
+        "created_at": iso(made.created_at),
     }
     assert answer.headers["Location"] == "/api/v1/environments/acorn-trial"
     assert made.vendor == world.vendor
@@ -140,6 +127,9 @@ ACTS = [
     pytest.param("POST", "environments", NEW, 403, "out_of_reach", id="make"),
     pytest.param("PATCH", "environments/{slug}", {"name": "Live"}, 200, None, id="change"),
     pytest.param("PATCH", "environments/{slug}", {"strict_ceiling": False}, 403, "owners_and_admins_only", id="loosen"),
+    pytest.param(
+        "PATCH", "environments/{slug}", {"reauthenticate_after": 0}, 403, "owners_and_admins_only", id="unasked"
+    ),
     pytest.param("POST", "environments/{slug}/copy", {"from": "{staging}"}, 403, "out_of_reach", id="copy"),
     pytest.param("DELETE", "environments/{slug}", {"name": "Production"}, 403, "owners_only", id="delete"),
     pytest.param("POST", "environments/{slug}/suspend", None, 200, None, id="suspend"),
@@ -170,6 +160,8 @@ def test_the_settings_change_with_the_version_that_was_seen(world, office):
         "name": "Live",
         "colour": "red",
         "strict_ceiling": False,
+        "reauthenticate_after": 0,
+        "embedding_origins": ["https://app.bolt.example", "http://localhost:3000"],
         "signing_algorithm": "EdDSA",
         "api_identifiers": ["https://b.example", "https://a.example"],
         "default_role": "viewer",
@@ -193,6 +185,7 @@ def test_a_stale_form_keeps_what_was_typed_and_can_be_sent_again_knowingly(world
     office.api("admin", "PATCH", f"environments/{world.production.slug}", {"colour": "teal"})
     typed = {
         **hidden, "name": "Live", "colour": "red", "api_identifiers": "https://a.example", "signing_algorithm": "ES256",
+        "reauthenticate_after_0": "15", "reauthenticate_after_1": "60",
     }  # fmt: skip
     url = office.url(world.production, "settings/")
     stale = browser.post(url, typed)
@@ -210,25 +203,26 @@ def _version(page):
 
 
 @pytest.mark.parametrize(
-    ("change", "field"),
+    ("change", "field", "status"),
     [
-        ({"name": "STAGING"}, "name"),
-        ({"colour": "pink"}, "colour"),
-        ({"api_identifiers": []}, "api_identifiers"),
-        ({"api_identifiers": ["no uri"]}, "api_identifiers"),
-        ({"api_identifiers": [f"https://{n}.example" for n in range(21)]}, "api_identifiers"),
-        ({"default_role": "nobody"}, "default_role"),
-        ({"default_role": "own:robots"}, "default_role"),
-        ({"slug": "other"}, "slug"),
+        ({"name": "STAGING"}, "name", 409),
+        ({"colour": "pink"}, "colour", 400),
+        ({"api_identifiers": []}, "api_identifiers", 400),
+        ({"api_identifiers": ["no uri"]}, "api_identifiers", 400),
+        ({"api_identifiers": [f"https://{n}.example" for n in range(21)]}, "api_identifiers", 400),
+        ({"default_role": "nobody"}, "default_role", 400),
+        ({"default_role": "own:robots"}, "default_role", 400),
+        ({"slug": "other"}, "slug", 400),
+        *(({"reauthenticate_after": seconds}, "reauthenticate_after", 400) for seconds in (-1, 1, 59, 86_401)),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_at_its_field(world, office, change, field):
+def test_a_setting_that_makes_no_sense_is_refused_at_its_field(world, office, change, field, status):
     Role.objects.create(
         environment=world.production, tenant=world.acme.tenant, key="own:robots", name="Robots", level=1
     )
     before = everything_stored(but=TRACES)
     answer = office.api("owner", "PATCH", f"environments/{world.production.slug}", change)
-    assert answer.status_code in {400, 409}
+    assert answer.status_code == status
     assert [name.partition(".")[0] for name in answer.json()["errors"]] == [field]
     assert everything_stored(but=TRACES) == before
 
@@ -237,21 +231,16 @@ def test_the_default_identifier_is_the_audience_of_new_jwts(world, office, acme)
     client = acme.issue("admin", kind="client_credentials", roles=["viewer"])
     change = {"api_identifiers": ["https://new.example", world.production.api_identifiers.get().uri]}
     assert office.api("owner", "PATCH", f"environments/{world.production.slug}", change).status_code == 200
-    jwt = grant(Client(), client).json()["access_token"]
-    assert _claims(jwt)["aud"] == "https://new.example"
+    jwt = jwt_of(Client(), client)
+    assert claims_of(jwt)["aud"] == "https://new.example"
     assert alive(jwt) == [200]
-
-
-def _claims(jwt):
-    body = jwt.split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 @pytest.mark.parametrize("how", ["suspend", "delete"])
 def test_in_a_stopped_environment_nothing_works_and_afterwards_all_but_the_old_jwts(world, office, acme, how):
     client = acme.issue("admin", kind="client_credentials", roles=["viewer"])
     opaque = acme.issue("admin", name="Opaque").plaintext
-    jwt = grant(Client(), client).json()["access_token"]
+    jwt = jwt_of(Client(), client)
     assert alive(opaque, jwt) == [200, 200]
     path = f"environments/{world.production.slug}"
     stop, resume = {
@@ -268,7 +257,7 @@ def test_in_a_stopped_environment_nothing_works_and_afterwards_all_but_the_old_j
     assert page.status_code == 200
     assert f"This environment is {'suspended' if how == 'suspend' else 'deleted'}." in page.content.decode()
     assert office.api("owner", *resume).status_code == 200
-    assert alive(opaque, jwt, grant(Client(), client).json()["access_token"]) == [200, 401, 200]
+    assert alive(opaque, jwt, jwt_of(Client(), client)) == [200, 401, 200]
 
 
 @pytest.mark.parametrize(
@@ -356,7 +345,7 @@ def test_a_jwt_bound_to_one_tenant_reaches_nothing_of_the_whole_environment(worl
     nouns = ("environments", "tenants", "signing-keys")
     everything = [f"{noun}:{act}" for noun in nouns for act in ("read", "create", "delete")]
     client = acme.issue_for_environment(kind="client_credentials", roles=(), permissions=everything)
-    jwt = grant(Client(), client, tenant=str(acme.tenant.id)).json()["access_token"]
+    jwt = jwt_of(Client(), client, tenant=str(acme.tenant.id))
     before = everything_stored(but=TRACES)
     for verb, path, body in (
         ("GET", "environments", None),

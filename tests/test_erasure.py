@@ -30,7 +30,7 @@ from tenants.models import (
     VendorMembership,
     VendorMembershipEnvironment,
 )
-from tests.cast import bearer, everything_stored, grant
+from tests.cast import bearer, everything_stored, jwt_of
 from tests.factories import MembershipFactory, VendorMembershipFactory
 
 SELF = "/api/v1/token/self"
@@ -69,7 +69,7 @@ def ada(world):
 
 def test_nothing_of_an_erased_person_is_left_but_an_id(world, ada, machine):
     traces = ("unmistakable", "Unmistakable", "Ada's")
-    jwt = grant(machine, world.client).json()["access_token"]
+    jwt = jwt_of(machine, world.client)
     record = everything_stored()["audit_auditevent"]
     said = erase(ada.email)
     stored = everything_stored()

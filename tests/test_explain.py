@@ -13,7 +13,7 @@ from apitokens.policy import Layer
 from apitokens.principals import system
 from apitokens.setup import give_role
 from tenants.models import MembershipRole, Permission, Role
-from tests.cast import bearer
+from tests.cast import bearer, iso
 from tests.factories import RoleFactory
 from tests.test_queryset_agrees import WORLDS, tokens
 
@@ -111,7 +111,7 @@ def test_each_layer_is_named(acme, grant, happens, permission, layer):
             "allowed": layer == "granted",
             "layer": layer,
             "because": found.because,
-            "since": found.since.isoformat().replace("+00:00", "Z") if found.since else None,
+            "since": iso(found.since),
         }
     ]
 

@@ -110,7 +110,9 @@ def lists(world, machine):
     }
     in_tenant = ("tokens", "members", "invitations", "roles", "events", "usage")
     calls = [f"/api/v1/{path}?tenant={tenant.id}" for path in in_tenant]
-    calls += [f"/api/v1/{path}" for path in ("tenants", "permissions", "token-types", "events", "usage")]
+    calls += [
+        f"/api/v1/{path}" for path in ("tenants", "permissions", "token-types", "events", "usage", "portal-sessions")
+    ]
     return [
         *(
             (address, lambda address=address, browser=browser: browser.get(address))

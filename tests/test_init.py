@@ -9,8 +9,7 @@ from django.test import Client
 
 from accounts.models import User
 from tenants.models import Environment, Vendor, VendorMembership
-from tests.cast import everything_stored
-from tests.test_sign_in import send
+from tests.cast import everything_stored, send
 
 OWNER = "olga@vendor.example"
 PASSWORD = "correct horse battery staple"

@@ -4,78 +4,35 @@ from datetime import timedelta
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
-import jwt
 import pytest
 import time_machine
-from django.conf import settings
 from django.utils import timezone
 
-from apitokens import credentials, gathering, limiter
+from apitokens import gathering, limiter
 from apitokens.models import ApiToken, SigningKey, TokenType, UsageHour
 from apitokens.setup import hold
 from audit.models import AuditEvent
 from tenants.models import ApiIdentifier, Environment, Membership, Permission, Role, RolePermission, Tenant
-from tests.cast import basic, bearer, everything_stored, grant
+from tests.answers import CHALLENGES, INACTIVE, SCOPE, inactive, kept_by_nobody, refused
+from tests.cast import GUARD, ask_oauth, basic, bearer, claims_of, everything_stored, guarding, jwt_of, wrong_secret
 
 FORM = "application/x-www-form-urlencoded"
-INACTIVE = b'{"active": false}'
-CHALLENGES = 'Basic realm="token endpoint", charset="UTF-8", Bearer realm="oauth2"'
 NOW = timezone.now()
+
+
+def ask(machine, form, headers=None, **how):
+    return ask_oauth(machine, "introspect", form, headers, **how)
 
 
 @pytest.fixture
 def guard(acme, machine):
     """The vendor's API in Acme's environment: an environment's client that may introspect, and how it asks."""
-    return guarding(machine, acme.issue_for_environment(**CLIENT))
-
-
-CLIENT = {"kind": "client_credentials", "roles": [], "permissions": ["tokens:introspect"], "name": "Guard"}
-
-
-def guarding(machine, issued):
-    return SimpleNamespace(
-        issued=issued,
-        token=issued.token,
-        headers=basic(issued.token.client_id, issued.plaintext),
-        ask=lambda token, **more: ask(
-            machine, {"token": token, **more}, basic(issued.token.client_id, issued.plaintext)
-        ),
-    )
-
-
-def ask(machine, form, headers=None, *, content_type=FORM, query=""):
-    data = form if isinstance(form, str | bytes) else urlencode(form)
-    return machine.post(f"/oauth2/introspect{query}", data=data, content_type=content_type, headers=headers)
-
-
-def jwt_of(machine, issued, **asked):
-    return grant(machine, issued, **asked).json()["access_token"]
-
-
-def claims_of(text):
-    return jwt.decode(text, options={"verify_signature": False})
+    return guarding(machine, acme.issue_for_environment(**GUARD))
 
 
 def active(answer, **expected):
     assert (answer.status_code, answer.json()) == (200, {"active": True, **expected})
-    _kept_by_nobody(answer)
-
-
-def inactive(answer):
-    """The same bytes, whatever the reason."""
-    assert (answer.status_code, answer.content) == (200, INACTIVE)
-    _kept_by_nobody(answer)
-
-
-def refused(answer, status, error, description, challenge=None):
-    assert (answer.status_code, answer.json()) == (status, {"error": error, "error_description": description})
-    assert answer.headers.get("WWW-Authenticate") == challenge
-    _kept_by_nobody(answer)
-
-
-def _kept_by_nobody(answer):
-    assert answer.headers["Content-Type"] == "application/json"
-    assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
+    kept_by_nobody(answer)
 
 
 def test_a_jwt_is_told_with_all_that_it_may_do(acme, machine, guard):
@@ -300,7 +257,7 @@ def test_strangers_and_garbage_are_inactive_all_alike(world, machine, guard):
     strange = _strange(world, machine)
     for token in strange.values():
         inactive(guard.ask(token))
-    theirs = guarding(machine, world.acme_staging.issue_for_environment(**CLIENT))
+    theirs = guarding(machine, world.acme_staging.issue_for_environment(**GUARD))
     seen = {name for name, token in strange.items() if theirs.ask(token).json()["active"]}
     assert seen == {"an opaque token of another environment", "a JWT of another environment"}
 
@@ -407,7 +364,6 @@ def test_a_caller_sees_its_environment_or_its_tenant_and_a_persons_nothing(world
 
 
 MISSING = "This takes the permission tokens:introspect."
-SCOPE = 'Bearer realm="oauth2", error="insufficient_scope", scope="tokens:introspect"'
 NO_CREDENTIALS = "No client credentials: send them as HTTP Basic, in the body or as a client_assertion."
 UNKNOWN = "Unknown client or wrong secret."
 WRONG_TOKEN = "The token is unknown, expired or malformed."
@@ -502,13 +458,10 @@ def test_only_who_may_introspect_is_answered(acme, machine, guard, name):
 def test_who_guesses_a_callers_credential_is_told_to_wait_and_the_caller_is_not(acme, machine, guard, monkeypatch, way):
     monkeypatch.setattr(limiter, "PER_CLIENT", 3)
     opaque = acme.issue_for_environment(name="Opaque guard", permissions=["tokens:introspect"], roles=[])
-    known, marker = (guard.issued, "cs") if way == "secret" else (opaque, "at")
-    minted = credentials.mint(
-        prefix=acme.environment.token_prefix, marker=marker, token_id=known.token.token_id, peppers=settings.PEPPERS
-    )
+    known = guard.issued if way == "secret" else opaque
     wrong, right = (
         basic(known.token.client_id, plaintext) if way == "secret" else bearer(plaintext)
-        for plaintext in (minted.plaintext, known.plaintext)
+        for plaintext in (wrong_secret(known), known.plaintext)
     )
     token = acme.issue("admin").plaintext
     with time_machine.travel(timezone.now(), tick=False):
@@ -609,13 +562,7 @@ def test_of_a_wrong_secret_only_its_own_environment_is_told_and_from_where_the_g
 ):
     house = world.acme if of_its_environment else world.acme_staging
     issued = house.issue("admin")
-    wrong = credentials.mint(
-        prefix=house.environment.token_prefix,
-        marker=credentials.ACCESS_TOKEN,
-        token_id=issued.token.token_id,
-        peppers=settings.PEPPERS,
-    )
-    inactive(guard.ask(wrong.plaintext, client_ip="203.0.113.66"))
+    inactive(guard.ask(wrong_secret(issued), client_ip="203.0.113.66"))
     gathering.flush(at=timezone.now())
     events = AuditEvent.objects.filter(verb="apitoken.wrong_secret", target_id=issued.token.id)
     assert [event.ip for event in events] == ["127.0.0.1"] * told

@@ -19,12 +19,11 @@ from audit.models import ActorKind, AuditEvent
 from audit.services import Refusal
 from config.logs import formatter
 from tenants.models import Environment, Invitation, Membership, Role, Tenant
-from tests.cast import bearer, everything_stored
+from tests.cast import PASSWORD, accept, bearer, everything_stored, iso, join, just_signed_in
 from tests.factories import UserFactory
-from tests.test_races import Call, held, ready, wait_for_blocked
+from tests.racing import Call, held, ready, wait_for_blocked
 
 NEW = "new@example.com"
-PASSWORD = "correct horse battery"
 
 
 def send(house, who="admin", email=NEW, roles=("viewer",), **headers):
@@ -36,23 +35,6 @@ def link_of(house, who="admin", **asked):
     answer = send(house, who, **asked)
     assert answer.status_code == 201, answer.content
     return answer.json()["link"].removeprefix("http://localhost:8000")
-
-
-def signed_in(user):
-    browser = Client(enforce_csrf_checks=True)
-    browser.force_login(user)
-    return browser
-
-
-def accept(browser, link, **fields):
-    """What the page behind the link sends, as whoever is in the browser."""
-    if "csrftoken" not in browser.cookies:
-        browser.get("/accounts/login/" if browser.get(link).status_code != 200 else link)
-    return browser.post(link, {"csrfmiddlewaretoken": browser.cookies["csrftoken"].value, **fields})
-
-
-def join(link, **fields):
-    return accept(Client(enforce_csrf_checks=True), link, **{"name": "Nia New", "password": PASSWORD, **fields})
 
 
 def roles_of(email, house):
@@ -97,8 +79,8 @@ def test_the_whole_of_an_invitation_is_in_the_answer_and_its_link_in_no_other(ac
         "id": str(found.id),
         "email": NEW,
         "roles": ["viewer"],
-        "created_at": found.created_at.isoformat().replace("+00:00", "Z"),
-        "expires_at": found.expires_at.isoformat().replace("+00:00", "Z"),
+        "created_at": iso(found.created_at),
+        "expires_at": iso(found.expires_at),
     }
     link = made.pop("link")
     assert made == listed
@@ -258,7 +240,7 @@ def test_a_signed_in_person_with_another_e_mail_is_refused_and_told_no_address(a
 def test_a_vouched_identity_never_matches_by_e_mail(acme):
     vouched = UserFactory(email=NEW, voucher_id=acme.environment.id, voucher_user_id="17")
     link = link_of(acme)
-    browser = signed_in(vouched)
+    browser = just_signed_in(vouched)
     assert browser.get(link).status_code == 403
     csrf = browser.cookies["csrftoken"].value
     assert browser.post(link, {"csrfmiddlewaretoken": csrf}).status_code == 403
@@ -278,7 +260,7 @@ def test_an_invitation_is_good_for_seven_days(acme, days, status):
 def test_an_invitation_works_once(acme):
     link = link_of(acme)
     assert join(link).status_code == 302
-    answers = [Client().get(link), signed_in(User.objects.get(email=NEW)).get(link), join(link)]
+    answers = [Client().get(link), just_signed_in(User.objects.get(email=NEW)).get(link), join(link)]
     assert [answer.status_code for answer in answers] == [409] * 3
     assert "has been used already" in answers[0].content.decode()
     assert roles_of(NEW, acme) == [["viewer"]]
@@ -390,7 +372,7 @@ def test_who_was_removed_and_is_invited_again_is_the_same_member(acme, days, res
     acme.api("admin", "DELETE", f"members/{mo.id}?tenant={acme.tenant.id}")
     with time_machine.travel(timezone.now() + timedelta(days=days), tick=True):
         link = link_of(acme, email=mo.user.email)
-        assert accept(signed_in(mo.user), link).status_code == 302
+        assert accept(just_signed_in(mo.user), link).status_code == 302
         assert Client().get("/api/v1/token/self", headers=bearer(token)).status_code == (200 if resumes else 401)
     assert Membership.objects.filter(user=mo.user, tenant=acme.tenant).count() == 1
     assert roles_of(mo.user.email, acme) == [["viewer"]]
@@ -475,7 +457,7 @@ def test_on_the_page_a_refusal_keeps_what_was_typed(acme):
 def test_of_two_acceptances_at_once_one_wins(world, acme):
     user = UserFactory(email=NEW)
     link = link_of(acme)
-    browsers = [signed_in(user) for _ in range(2)]
+    browsers = [just_signed_in(user) for _ in range(2)]
     for browser in browsers:
         browser.raise_request_exception = False
     tokens = [
@@ -516,7 +498,7 @@ def test_of_two_new_accounts_by_one_link_one_is_made(world, acme):
 def test_a_demotion_of_the_sender_that_comes_first_voids_an_acceptance_that_has_begun(world, acme):
     user = UserFactory(email=NEW)
     link = link_of(acme, roles=["admin"])
-    browser = signed_in(user)
+    browser = just_signed_in(user)
     browser.raise_request_exception = False
     csrf = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', browser.get(link).content.decode())[1]
     with held(acme.people["admin"]):

@@ -20,9 +20,8 @@ from django.utils import timezone
 
 from apitokens import keys
 from apitokens.models import SigningKey
-from tests.cast import basic, bearer, everything_stored, grant
-from tests.test_authentication import UNKNOWN, unauthorized
-from tests.test_introspection import CLIENT, guarding, inactive
+from tests.answers import UNKNOWN_TOKEN, inactive, unauthorized
+from tests.cast import GUARD, basic, bearer, claims_of, everything_stored, guarding, jwt_of
 
 
 @pytest.fixture
@@ -30,14 +29,14 @@ def forge(world, machine):
     """A live JWT of Acme's, taken apart, with the keys of both environments and one of the attacker's own."""
     acme = world.acme
     issued = acme.issue("admin", kind="client_credentials", roles=["viewer"])
-    text = grant(machine, issued).json()["access_token"]
+    text = jwt_of(machine, issued)
     stored = SigningKey.objects.get(environment=world.production)
     theirs = SigningKey.objects.get(environment=world.staging)
     return SimpleNamespace(
         world=world, text=text, issued=issued, stored=stored, theirs=theirs,
-        claims=jwt.decode(text, options={"verify_signature": False}), header=jwt.get_unverified_header(text),
+        claims=claims_of(text), header=jwt.get_unverified_header(text),
         key=_private(stored), their_key=_private(theirs), own_key=ec.generate_private_key(ec.SECP256R1()),
-        guard=guarding(machine, acme.issue_for_environment(**CLIENT)),
+        guard=guarding(machine, acme.issue_for_environment(**GUARD)),
     )  # fmt: skip
 
 
@@ -99,7 +98,7 @@ def _certificate(f):
 
 def _revoked(f):
     """Another one of the same client, which itself has ended it."""
-    text = grant(Client(), f.issued).json()["access_token"]
+    text = jwt_of(Client(), f.issued)
     form = f"token={text}"
     headers = basic(f.issued.token.client_id, f.issued.plaintext)
     Client().post("/oauth2/revoke", form, content_type="application/x-www-form-urlencoded", headers=headers)
@@ -193,7 +192,7 @@ def test_a_jwt_that_we_did_not_sign_for_this_is_401(forge, machine, name):
     if name not in {"an access token for a client", "revoked"}:
         assert everything_stored() == before
     inactive(forge.guard.ask(bad))
-    unauthorized(machine.get("/api/v1/token/self", headers=bearer(bad)), UNKNOWN)
+    unauthorized(machine.get("/api/v1/token/self", headers=bearer(bad)), UNKNOWN_TOKEN)
     assert machine.get("/api/v1/token/self", headers=bearer(forge.text)).status_code == 200
     assert forge.guard.ask(forge.text).json()["active"] is True
 
@@ -236,5 +235,5 @@ def test_a_jwt_lives_while_its_key_verifies(forge, machine, state, believed):
     if believed:
         assert (answer.status_code, told.json()["active"]) == (200, True)
     else:
-        unauthorized(answer, UNKNOWN)
+        unauthorized(answer, UNKNOWN_TOKEN)
         inactive(told)

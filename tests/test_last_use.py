@@ -5,20 +5,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.conf import settings as configured
 from django.db import DataError, OperationalError, connection, connections, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from apitokens import credentials, gathering
+from apitokens import gathering
 from apitokens.governance import erasure
 from apitokens.metrics import FLUSH_FAILURES
 from apitokens.models import ApiToken, Secret, UsageHour
 from audit.models import AuditEvent
 from tenants.models import ApiIdentifier, Environment, RolePermission
 from tests.backend import Backend
-from tests.cast import bearer, grant
+from tests.cast import bearer, grant, jwt_of, wrong_secret
 from tests.factories import EnvironmentFactory
 from tests.server import running_server
 
@@ -53,7 +52,7 @@ def last_use(row):
 def test_an_authenticated_request_and_a_grant_write_nothing(acme, program):
     opaque = acme.issue("admin", name="Opaque")
     client = acme.issue("admin", name="Client", kind="client_credentials")
-    jwt = grant(program, client).json()["access_token"]  # the first one takes its place in the status list
+    jwt = jwt_of(program, client)  # the first one takes its place in the status list
     for act in (
         lambda: call(program, opaque.plaintext),
         lambda: call(program, jwt),
@@ -78,7 +77,7 @@ def test_a_jwt_is_a_use_of_its_token_and_of_no_version(acme, program):
     client = acme.issue("admin", kind="client_credentials")
     secret = Secret.objects.get(token=client.token)
     with time_machine.travel(NOW, tick=False) as clock:
-        jwt = grant(program, client).json()["access_token"]
+        jwt = jwt_of(program, client)
         clock.move_to(NOW + timedelta(minutes=2))
         assert call(program, jwt).status_code == 200
     gathering.flush(at=NOW)
@@ -109,15 +108,7 @@ def for_another_api(acme, program, issued):
 
 
 def wrong(acme, program, issued):
-    return call(program, guessed(issued))
-
-
-def guessed(issued):
-    """A secret of our form in that token's name, which it never had."""
-    said = credentials.parse(issued.plaintext)
-    return credentials.mint(
-        prefix=said.prefix, marker=said.marker, token_id=said.token_id, peppers=configured.PEPPERS
-    ).plaintext
+    return call(program, wrong_secret(issued))
 
 
 def retired(acme, program, issued):
@@ -162,7 +153,7 @@ def test_each_outcome_is_counted_by_the_hour(acme, program, act, status, outcome
 
 def test_a_jwt_of_whose_scope_nothing_is_left_is_counted_as_unusable(acme, program):
     client = acme.issue("admin", kind="client_credentials", roles=["member"])
-    jwt = grant(program, client, scope="reports:write").json()["access_token"]
+    jwt = jwt_of(program, client, scope="reports:write")
     assert call(program, jwt).status_code == 200
     RolePermission.objects.filter(role=acme.role("member"), permission__key="reports:write").delete()
     assert call(program, jwt).status_code == 401
@@ -174,7 +165,7 @@ def test_what_the_vendors_token_does_is_counted_where_it_does_it(world, program)
     acme = world.acme
     client = acme.issue_for_environment(kind="client_credentials")
     for tenant in ({}, {"tenant": str(acme.tenant.id)}):
-        jwt = grant(program, client, **tenant).json()["access_token"]
+        jwt = jwt_of(program, client, **tenant)
         assert call(program, jwt).status_code == 200
     gathering.flush(at=NOW)
     assert counts(scope_id=acme.environment.id) == {"granted": 1, "accepted": 1}
@@ -232,7 +223,7 @@ def test_a_secret_that_was_replaced_and_comes_again_is_an_event_that_says_which(
 def test_wrong_secrets_are_counted_and_one_an_hour_is_told(acme, program):
     """R10: whoever guesses must not fill the record."""
     issued = acme.issue("admin")
-    guess = guessed(issued)
+    guess = wrong_secret(issued)
     with time_machine.travel(NOW, tick=False) as clock:
         for minutes in (0, 1, 30, 59, 61):
             clock.move_to(NOW + timedelta(minutes=minutes))
@@ -261,7 +252,7 @@ def test_what_is_gone_meanwhile_takes_nothing_else_with_it(acme, program):
     gone, kept = acme.issue("admin", name="Gone"), acme.issue("admin", name="Kept")
     for issued in (gone, kept):
         call(program, issued.plaintext)
-        call(program, guessed(issued))
+        call(program, wrong_secret(issued))
     doomed = EnvironmentFactory()
     gathering.used(ApiToken(environment=doomed), outcome=UsageHour.Outcome.ACCEPTED, tenant=None, at=NOW, ip=None)
     gathering.redigest(Secret.objects.get(token=gone.token).id, was_under=1, pepper_id=2, digest=b"0" * 32)
@@ -296,7 +287,7 @@ def test_a_database_that_is_away_loses_nothing(acme, program):
 def test_a_fault_half_way_counts_nothing_twice(acme, program):
     issued = acme.issue("admin")
     call(program, issued.plaintext)
-    call(program, guessed(issued))
+    call(program, wrong_secret(issued))
 
     def fail(execute, sql, *given):
         if sql.strip().startswith("INSERT INTO apitokens_usagehour"):
@@ -380,7 +371,7 @@ def test_what_is_gathered_holds_no_secret(acme, program, settings):
     (old,) = settings.PEPPERS
     settings.PEPPERS = {**settings.PEPPERS, old + 1: b"a newer pepper of 32 bytes......"}
     call(program, issued.plaintext)
-    call(program, guessed(issued))
+    call(program, wrong_secret(issued))
     kept = repr(gathering._here.gathered)
     assert issued.plaintext not in kept
     assert "digest" not in kept.replace("redigests", "").replace("Redigest", "")

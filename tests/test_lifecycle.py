@@ -21,9 +21,8 @@ from apitokens.principals import system
 from apitokens.services import Issued
 from config import housekeeping
 from tests.agreement import SELF, assert_agreed, by_queryset_and_policy
-from tests.cast import bearer, grant
-from tests.factories import VendorMembershipFactory
-from tests.test_constraints import insert_copy
+from tests.cast import bearer, jwt_of
+from tests.factories import VendorMembershipFactory, insert_copy
 
 READ = {"reports:read"}
 ALL = {"reports:read", "reports:write"}
@@ -60,7 +59,7 @@ class Life:
         return Issued(token=ApiToken.objects.get(token_id=made["id"]), plaintext=secret)
 
     def _jwt(self, name, **asked):
-        return grant(self.machine, self.issued[name], **asked).json()["access_token"]
+        return jwt_of(self.machine, self.issued[name], **asked)
 
     def _tenants(self, method, path, body=None, *, role="owner", status=200):
         joined = f"{path}{'&' if '?' in path else '?'}tenant={self.acme.tenant.id}"

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
-from django.conf import settings as configured
 from django.db import OperationalError, connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -14,16 +13,10 @@ from django.utils import timezone
 
 from apitokens import credentials, limiter, principals, services
 from apitokens.models import ApiToken, RefusalCount
-from tests.cast import basic, bearer, grant
+from tests.cast import basic, bearer, grant, jwt_of, made_up
 
 NOW = datetime(2026, 5, 4, 10, 30, tzinfo=UTC)
 FORM = "application/x-www-form-urlencoded"
-
-
-def made_up(marker, token_id="0" * 12):
-    """A secret of our form that nobody was ever given."""
-    minted = credentials.mint(prefix="x_y", marker=marker, token_id=token_id, peppers=configured.PEPPERS)
-    return minted.plaintext
 
 
 def present_opaque(machine, named):
@@ -148,7 +141,7 @@ def test_what_names_nobody_counts_for_its_address_alone(machine, db, few, sent):
 @pytest.mark.parametrize("end", ["disable", "delete"])
 def test_whose_jwt_was_ended_is_told_so_however_often_and_gets_a_new_one(acme, machine, few, end):
     issued = acme.issue_for_environment(kind="client_credentials")
-    ended = bearer(grant(machine, issued).json()["access_token"])
+    ended = bearer(jwt_of(machine, issued))
     if end == "disable":
         services.disable(by=principals.system(acme.environment), token=issued.token, at=timezone.now())
     else:

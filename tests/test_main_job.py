@@ -1,11 +1,16 @@
 """The main job, as a person does it in a real browser and a machine after them, against the real server.
 
-Sign in, make a token, copy its secret, run what the page shows, delete the token, see the machine refused.
+Sign in, look at what a token will be allowed to do, make it, copy or download its secret, try it, run what the page
+shows, find it in the list, delete it, see the machine refused.
 """
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from unittest.mock import ANY  # noqa: TID251 -- for == over a whole JSON body; nothing is mocked
 from uuid import uuid4
 
@@ -21,11 +26,19 @@ SHOWN = {
     "access_token": {"token_id", "access_token"},
     "client_credentials": {"token_id", "client_id", "client_secret"},
 }
-PROGRAMS = {"curl": ["bash"], "python": [sys.executable], "javascript": ["node"]}
-LANGUAGES = {"curl": "curl", "python": "Python", "javascript": "JavaScript"}
+PROGRAMS = {
+    "curl": ["bash"],
+    "python": [sys.executable],
+    "javascript": ["node"],
+    "go": ["go", "run"],
+    "httpie": ["bash"],
+}
+LANGUAGES = {"curl": "curl", "python": "Python", "javascript": "JavaScript", "go": "Go", "httpie": "HTTPie"}
+# What shows the answer and nothing else.
+AS_JSON = ("curl", "go", "httpie")
 TABS_ON_A_PAGE = 80
 PHONE = {"width": 360, "height": 740}
-SECONDS_TO_RUN = 30
+SECONDS_TO_RUN = 60
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +113,7 @@ def sign_in(page: Page, person: dict, hands=Mouse) -> None:
     page.goto("/")
     hand.write(page.get_by_label("Email"), person["email"])
     hand.write(page.get_by_label("Password"), person["password"])
-    hand.press(page.get_by_role("button", name="Sign in"))
+    hand.press(page.get_by_role("button", name="Sign in", exact=True))
     expect(page.get_by_role("heading", name="API tokens", exact=True)).to_be_visible()
 
 
@@ -119,6 +132,10 @@ def make_token(page: Page, *, hands=Mouse, **asked: str) -> dict[str, str]:
     hands(page).press(page.get_by_role("link", name="New token"))
     expect(page.get_by_role("heading", name="New API token")).to_be_visible()
     fill_in(page, hands=hands, **asked)
+    review = page.get_by_role("button", name="Review")
+    if review.is_visible():
+        hands(page).press(review)
+    expect(page.locator("#preview")).to_contain_text("permissions, and no others")
     hands(page).press(page.get_by_role("button", name="Make the token"))
     expect(page.get_by_role("heading", name="Here is your secret")).to_be_visible()
     return read_fields(page)
@@ -148,10 +165,43 @@ def copy_snippets(page: Page) -> dict[str, str]:
 
 def run(key: str, code: str, folder) -> subprocess.CompletedProcess:
     """The program as it stands, in a process of its own."""
-    file = folder / f"{key}.txt"
+    file = folder / f"{key}.{'go' if key == 'go' else 'txt'}"
     file.write_text(code)
     command = [*PROGRAMS[key], str(file)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_TO_RUN, cwd=folder)  # noqa: S603 -- ours
+    # Where HTTPie is installed, and no settings of its own.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    surroundings = {**os.environ, "PATH": path, "HTTPIE_CONFIG_DIR": str(folder)}
+    return subprocess.run(  # noqa: S603 -- ours
+        command, capture_output=True, text=True, timeout=SECONDS_TO_RUN, cwd=folder, env=surroundings
+    )
+
+
+def run_all(code: dict[str, str], expected: dict, folder) -> None:
+    """Each language that this machine has; a compiler for Go is not asked for."""
+    for key in LANGUAGES:
+        if key == "go" and shutil.which("go") is None:
+            continue
+        answer = run(key, code[key], folder)
+        assert answer.returncode == 0, (key, answer.stderr)
+        if key in AS_JSON:
+            assert json.loads(answer.stdout) == expected, key
+        else:
+            assert all(expected[part] in answer.stdout for part in ("name", "id")), (key, answer.stdout)
+
+
+def download_env(page: Page, hands) -> dict[str, str]:
+    """The variables in the file that the page offers."""
+    with page.expect_download() as download:
+        hands(page).press(page.get_by_role("link", name="Download .env"))
+    assert download.value.suggested_filename.endswith(".env")
+    lines = Path(download.value.path()).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
+
+def try_it(page: Page, hands) -> dict:
+    hands(page).press(page.get_by_role("button", name="Try it now"))
+    expect(page.locator("[data-try-status]")).to_have_text("The API answered with status 200.")
+    return json.loads(page.locator("[data-try-answer] code").inner_text())
 
 
 def expected_of(server, tenant: str, fields: dict[str, str], *, name: str, owner: str, kind: str) -> dict:
@@ -190,23 +240,43 @@ def delete(page: Page, name: str, token_id: str) -> None:
     expect(page.locator(f'[data-token-id="{token_id}"]')).to_have_count(0)
 
 
-def do_the_job(page: Page, server, folder, *, hands=Mouse, **asked: str) -> None:
+def delete_from_list(page: Page, name: str, token_id: str, hands) -> None:
+    """Found by its name, ticked, and confirmed; by how many are in use, if the server knows of a use by then."""
+    hand = hands(page)
+    page.goto("/")
+    hand.write(page.get_by_label("Find a token"), name)
+    hand.press(page.get_by_role("button", name="Filter"))
+    expect(page.locator("tr[data-token-id]")).to_have_count(1)
+    hand.choose(page.get_by_role("checkbox", name=f"Tick {name}"))
+    hand.press(page.get_by_role("group", name="With those that are ticked").get_by_role("button", name="Delete…"))
+    expect(page.get_by_role("heading", name="Delete 1 token?")).to_be_visible()
+    expect(page.get_by_text("This cannot be undone.")).to_be_visible()
+    known, deleted = page.get_by_label("To confirm, say how many"), page.get_by_text("1 token was deleted.")
+    for _time in ("first", "when its use became known in between"):
+        if deleted.count() == 0:
+            if known.count():
+                hand.write(known, "1")
+            hand.press(page.get_by_role("button", name="Delete 1 token"))
+            expect(deleted.or_(known)).to_be_visible()
+    expect(deleted).to_be_visible()
+    expect(page.locator(f'[data-token-id="{token_id}"]')).to_have_count(0)
+
+
+def do_the_job(page: Page, server, folder, *, hands=Mouse, has_script=True, **asked: str) -> None:
     sign_in(page, server.person("birch", "admin"), hands)
     fields = make_token(page, hands=hands, **asked)
     assert set(fields) == SHOWN[asked["kind"]]
-    secret, code = secret_of(fields), copy_snippets(page)
+    secret = secret_of(fields)
+    assert secret in download_env(page, hands).values()
+    code = copy_snippets(page)
 
     # The machine, in each of its languages.
     expected = expected_of(server, "birch", fields, **asked)
-    answer = run("curl", code["curl"], folder)
-    assert (answer.returncode, json.loads(answer.stdout)) == (0, expected), answer.stderr
-    for key in ("python", "javascript"):
-        answer = run(key, code[key], folder)
-        assert (answer.returncode, asked["name"] in answer.stdout, fields["token_id"] in answer.stdout) == (
-            0,
-            True,
-            True,
-        ), answer.stderr
+    run_all(code, expected, folder)
+    if has_script:
+        assert try_it(page, hands) == expected
+    else:
+        expect(page.get_by_role("button", name="Try it now")).to_have_count(0)
 
     # The secret is on no page after this one.
     hands(page).press(page.get_by_role("link", name="I have saved it"))
@@ -216,8 +286,11 @@ def do_the_job(page: Page, server, folder, *, hands=Mouse, **asked: str) -> None
     expect(page.locator(f'[data-token-id="{fields["token_id"]}"]')).to_contain_text(f"ends in {secret[-4:]}")
     assert secret not in page.content()
 
-    page.get_by_role("link", name=asked["name"], exact=True).click()
-    delete(page, asked["name"], fields["token_id"])
+    if asked["kind"] == "client_credentials":
+        delete_from_list(page, asked["name"], fields["token_id"], hands)
+    else:
+        page.get_by_role("link", name=asked["name"], exact=True).click()
+        delete(page, asked["name"], fields["token_id"])
     refused = run("curl", code["curl"], folder)
     assert (refused.returncode, json.loads(refused.stdout)) == (22, REFUSED), refused.stderr
     assert "401" in refused.stderr
@@ -249,7 +322,8 @@ def test_a_person_makes_a_token_that_works_until_they_delete_it(browse, server, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_whole_job_needs_no_javascript(browse, server, tmp_path, kind):
     page = browse(java_script_enabled=False)
-    do_the_job(page, server, tmp_path, name=f"No script {uuid4().hex[:6]}", owner="tenant", kind=kind)
+    asked = {"name": f"No script {uuid4().hex[:6]}", "owner": "tenant", "kind": kind}
+    do_the_job(page, server, tmp_path, has_script=False, **asked)
 
 
 # The secret is shown this once
@@ -281,15 +355,67 @@ def test_whoever_sends_the_form_again_sees_no_secret_and_is_offered_a_new_one(br
     expect(page.get_by_role("link", name=name, exact=True)).to_have_count(1)
 
 
-def test_the_copy_button_copies_the_secret_and_says_so(browse, server, signed_in):
+@pytest.mark.parametrize("hands", HANDS.values(), ids=HANDS)
+def test_the_copy_button_copies_the_secret_and_says_so(browse, server, signed_in, hands):
     page = browse(storage_state=signed_in("birch"), permissions=["clipboard-read", "clipboard-write"])
     page.goto("/")
     fields = make_token(page, name=f"Copied {uuid4().hex[:6]}", owner="tenant", kind="access_token")
-    page.get_by_role("button", name="Copy Access token").click()
-    expect(page.get_by_role("status")).to_have_text("Access token copied to the clipboard.")
+    hands(page).press(page.get_by_role("button", name="Copy Access token"))
+    expect(page.locator("#copy-status")).to_have_text("Access token copied to the clipboard.")
     assert page.evaluate("navigator.clipboard.readText()") == fields["access_token"]
     stores = "JSON.stringify([localStorage, sessionStorage, document.cookie])"
     assert fields["access_token"] not in page.evaluate(stores)
+
+
+def test_the_file_is_made_without_an_address_that_holds_the_secret(browse, signed_in):
+    page = browse(storage_state=signed_in("birch"))
+    page.goto("/")
+    fields = make_token(page, name=f"File {uuid4().hex[:6]}", owner="tenant", kind="access_token")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download .env").click()
+    assert download.value.url.startswith("blob:")
+    assert f"ACCESS_TOKEN={fields['access_token']}\n" in Path(download.value.path()).read_text()
+
+
+def test_what_is_tried_on_the_page_is_the_secret_alone(browse, signed_in):
+    """Neither the person's cookies nor an address take part."""
+    page, sent = browse(storage_state=signed_in("birch")), []
+    page.goto("/")
+    fields = make_token(page, name=f"Tried {uuid4().hex[:6]}", owner="tenant", kind="access_token")
+    page.on("request", lambda request: sent.append(request))
+    assert try_it(page, Mouse)["id"] == fields["token_id"]
+    assert [request.url.rpartition("/api/")[2] for request in sent] == ["v1/token/self"]
+    assert "cookie" not in sent[0].all_headers()
+    assert sent[0].all_headers()["authorization"] == f"Bearer {fields['access_token']}"
+
+
+def test_what_it_may_do_follows_what_is_chosen(browse, signed_in):
+    page = browse(storage_state=signed_in("birch"))
+    page.goto("/t/birch/tokens/new/")
+    preview, said = page.locator("#preview"), page.locator("#preview-said")
+    expect(preview).to_contain_text("Choose who it is for")
+    page.get_by_role("checkbox", name="Viewer", exact=True).check()
+    expect(preview).not_to_contain_text("reports:write")
+    expect(preview).to_contain_text("goes on when you leave")
+    page.get_by_role("checkbox", name="Member", exact=True).check()
+    expect(preview).to_contain_text("reports:write")
+    expect(said).to_contain_text("permissions, and no others")
+    page.get_by_role("radio", name="For me").check()
+    expect(preview).to_contain_text("when you leave Birch Bank it stops at once")
+    page.get_by_label("Expires").select_option("never")
+    expect(preview).to_contain_text("It never expires")
+
+
+def test_every_box_of_a_page_is_ticked_at_one_stroke(browse, signed_in):
+    page = browse(storage_state=signed_in("birch"))
+    page.goto("/")
+    make_token(page, name=f"Box {uuid4().hex[:6]}", owner="tenant", kind="access_token")
+    page.goto("/t/birch/tokens/?q=box")
+    every, boxes = page.get_by_role("checkbox", name="All on this page"), page.locator(".cell-tick input")
+    every.check()
+    assert all(box.is_checked() for box in boxes.all())
+    boxes.first.uncheck()
+    assert not every.is_checked()
 
 
 # Every page of the job
@@ -305,6 +431,31 @@ def open_list(page: Page) -> None:
     expect(page.get_by_role("table")).to_be_visible()
 
 
+def open_conditions(page: Page) -> None:
+    open_secret(page)
+    page.goto("/t/birch/tokens/?owner=tenant&expiring=&sort=-name&role=viewer")
+    expect(page.get_by_label("Made by")).to_be_visible()
+    page.locator(".cell-tick input").first.check()
+
+
+def open_nothing_found(page: Page) -> None:
+    page.goto("/t/birch/tokens/?q=nothing-is-called-like-this")
+    expect(page.get_by_role("heading", name="No token is like this")).to_be_visible()
+
+
+def open_ticked(page: Page) -> None:
+    open_conditions(page)
+    page.get_by_role("group", name="With those that are ticked").get_by_role("button", name="Delete…").click()
+    expect(page.get_by_role("heading", name="Delete 1 token?")).to_be_visible()
+
+
+def open_use(page: Page) -> None:
+    page.goto("/t/birch/tokens/?q=a rather long name")
+    page.locator("tr[data-token-id] .row-title").first.click()
+    page.locator("summary", has_text="As a table").click()
+    expect(page.get_by_role("img", name="Use over time")).to_be_visible()
+
+
 def open_empty_list(page: Page) -> None:
     page.goto("/")
     expect(page.get_by_role("heading", name="No API tokens yet")).to_be_visible()
@@ -313,6 +464,7 @@ def open_empty_list(page: Page) -> None:
 def open_new(page: Page) -> None:
     page.goto("/t/birch/tokens/new/")
     fill_in(page, name="Any", owner="tenant", kind="access_token")
+    expect(page.locator("#preview")).to_contain_text("Who loses access, and when")
 
 
 def open_refused(page: Page) -> None:
@@ -411,12 +563,16 @@ def open_audit(page: Page) -> None:
 PAGES = {
     "login": (None, open_login),
     "list": ("birch", open_list),
+    "conditions": ("birch", open_conditions),
+    "nothing found": ("birch", open_nothing_found),
+    "ticked": ("birch", open_ticked),
     "empty list": ("cedar-staging", open_empty_list),
     "new": ("birch", open_new),
     "refused form": ("birch", open_refused),
     "secret": ("birch", open_secret),
     "sent twice": ("birch", open_already),
     "detail": ("birch", open_detail),
+    "use over time": ("birch", open_use),
     "restrictions": ("birch", open_restrictions),
     "edit": ("birch", open_edit),
     "rotate": ("birch", open_rotate),
@@ -430,6 +586,18 @@ PAGES = {
 }
 
 
+def count_uses(server) -> None:
+    """Of every token of the tenant, as the server would have counted them by and by."""
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0).strftime("%Y-%m-%d %H:%M:%S+00:00")
+    for outcome, number in (("granted", 7), ("accepted", 40), ("wrong_secret", 2)):
+        server.database.rows(
+            "INSERT INTO apitokens_usagehour (environment_id, scope_id, token_id, hour, outcome, count)"
+            " SELECT environment_id, tenant_id, id, %s, %s, %s FROM apitokens_apitoken WHERE tenant_id IS NOT NULL"
+            " ON CONFLICT DO NOTHING",
+            (hour.removesuffix("+00:00") if not server.database.url else hour, outcome, number),
+        )
+
+
 @pytest.fixture
 def visit(browse, signed_in, server):
     """Opens a page of the job as somebody who is signed in where that page wants it."""
@@ -437,8 +605,10 @@ def visit(browse, signed_in, server):
     def open_page(name: str, **options) -> Page:
         tenant, get_there = PAGES[name]
         page = browse(**options, **({"storage_state": signed_in(tenant)} if tenant else {}))
-        if name == "list":
+        if name in ("list", "use over time"):
             open_secret(page)
+        if name == "use over time":
+            count_uses(server)
         get_there(page)
         return page
 

@@ -4,8 +4,8 @@ import pytest
 
 from apitokens.models import ApiToken, TokenType
 from tenants.models import ApiIdentifier
-from tests.cast import basic, bearer, grant
-from tests.test_authentication import unauthorized
+from tests.answers import unauthorized
+from tests.cast import basic, bearer, jwt_of
 
 OTHER = "https://files.example"
 DEFAULT, ISSUER = "https://api.{}.example", "http://localhost:8000/e/{}"
@@ -21,13 +21,13 @@ def presented(acme, machine):
 
     def ways(audiences, **asked):
         ApiToken.objects.update(audiences=[])
-        before = grant(machine, client).json()["access_token"]
+        before = jwt_of(machine, client)
         ApiToken.objects.update(audiences=[uri.format(acme.environment.slug) for uri in audiences])
         return {
             "Bearer": bearer(opaque.plaintext),
             "Basic": basic(client.token.client_id, client.plaintext),
             "a JWT of before": bearer(before),
-            "a JWT": bearer(grant(machine, client, **asked).json()["access_token"]),
+            "a JWT": bearer(jwt_of(machine, client, **asked)),
         }
 
     return ways

@@ -16,9 +16,9 @@ from apitokens.models import ApiToken
 from apitokens.setup import give_role, hold
 from audit.models import AuditEvent
 from tenants.models import Membership, Permission, Role, Tenant
-from tests.cast import bearer, everything_stored
+from tests.cast import bearer, everything_stored, iso
 from tests.factories import MembershipFactory
-from tests.test_races import Call, held, ready, wait_for_blocked
+from tests.racing import Call, held, ready, wait_for_blocked
 
 
 def named(house):
@@ -191,7 +191,7 @@ def test_the_whole_of_a_member_is_in_the_answer(acme):
         "roles": ["viewer"],
         "level": 10,
         "suspended_at": None,
-        "created_at": vera.created_at.isoformat().replace("+00:00", "Z"),
+        "created_at": iso(vera.created_at),
     }
 
 
@@ -302,10 +302,11 @@ def test_tokens_go_with_a_member_only_where_the_remover_may_delete_tokens(acme):
 
 
 @pytest.mark.parametrize(
-    ("act", "body"), [("leave", None), ("demote", {"roles": ["admin"]}), ("suspend", None), ("remove", None)]
+    ("act", "body", "status"),
+    [("leave", None, 204), ("demote", {"roles": ["admin"]}, 200), ("suspend", None, 200), ("remove", None, 204)],
 )
 @pytest.mark.parametrize("owners", [1, 2])
-def test_the_last_owner_has_to_stay(acme, act, body, owners):
+def test_the_last_owner_has_to_stay(acme, act, body, status, owners):
     olga = acme.people["owner"]
     give_role(olga, acme.role("admin"))
     if owners == 2:
@@ -320,7 +321,7 @@ def test_the_last_owner_has_to_stay(acme, act, body, owners):
         assert (answer.status_code, answer.json()["code"]) == (409, "last_owner")
         assert members.snapshot(olga) == before
     else:
-        assert answer.status_code in {200, 204}
+        assert answer.status_code == status
         assert members.snapshot(olga) != before
 
 

@@ -2,23 +2,18 @@
 
 from datetime import timedelta
 
-import jwt
 import pytest
 from django.utils import timezone
 
 from apitokens.models import ApiToken, TokenType
 from audit.models import AuditEvent, Outcome
 from tenants.models import MembershipRole
-from tests.cast import bearer, grant, shown
+from tests.cast import bearer, claims_of, jwt_of, shown
 
 
 @pytest.fixture
 def backend(acme):
     return bearer(acme.issue_for_environment().plaintext)
-
-
-def claims(machine, issued, **asked):
-    return jwt.decode(grant(machine, issued, **asked).json()["access_token"], options={"verify_signature": False})
 
 
 def demote(membership, role):
@@ -55,14 +50,14 @@ def test_a_misspelt_permission_is_not_left_in(acme):
 )
 def test_a_role_held_in_part_is_not_claimed(acme, machine, left_out, roles):
     issued = acme.issue("admin", kind="client_credentials", roles=["admin"], without=left_out)
-    assert claims(machine, issued).get("roles") == roles
+    assert claims_of(jwt_of(machine, issued)).get("roles") == roles
 
 
 def test_a_demoted_owners_personal_token_claims_no_role_above_them(acme, machine):
     issued = acme.issue("admin", owner="user", kind="client_credentials", roles=["admin"])
-    assert claims(machine, issued)["roles"] == ["admin"]
+    assert claims_of(jwt_of(machine, issued))["roles"] == ["admin"]
     demote(acme.people["admin"], acme.role("viewer"))
-    after = claims(machine, issued)
+    after = claims_of(jwt_of(machine, issued))
     assert "roles" not in after
     assert "settings:manage" not in after["scope"].split()
 
@@ -86,8 +81,8 @@ def test_a_narrowed_jwt_grants_no_roles_whatever_its_token_becomes(acme, machine
     """Shrinking the token to the JWT's scope must not make the JWT whole again."""
     issued = acme.issue_for_environment(kind="client_credentials")
     scope = "apitokens:create+apitokens:read+reports:read"
-    narrow = bearer(grant(machine, issued, scope=scope, tenant=str(acme.tenant.id)).json()["access_token"])
-    whole = bearer(grant(machine, issued, tenant=str(acme.tenant.id)).json()["access_token"])
+    narrow = bearer(jwt_of(machine, issued, scope=scope, tenant=str(acme.tenant.id)))
+    whole = bearer(jwt_of(machine, issued, tenant=str(acme.tenant.id)))
     ApiToken.objects.update(granted=["apitokens:create", "apitokens:read", "reports:read"])
     acme.environment.strict_ceiling = False
     acme.environment.save()
@@ -149,7 +144,7 @@ def test_shortening_a_token_shortens_all_that_came_of_it(acme, machine, backend)
 
 def test_a_credential_bound_to_one_tenant_reaches_no_other_and_not_the_environment(acme, globex, machine):
     issued = acme.issue_for_environment(kind="client_credentials")
-    bound = bearer(grant(machine, issued, tenant=str(acme.tenant.id)).json()["access_token"])
+    bound = bearer(jwt_of(machine, issued, tenant=str(acme.tenant.id)))
     ask = {"kind": "access_token", "roles": ["viewer"]}
     answers = {
         where: machine.post(

@@ -9,10 +9,9 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from apitokens import credentials
 from apitokens.models import IssueNonce, SigningKey
 from config import housekeeping, keyfiles
-from tests.cast import basic, bearer, grant, key_state
+from tests.cast import basic, bearer, grant, key_state, made_up
 
 
 @pytest.fixture
@@ -66,24 +65,19 @@ def test_without_a_metrics_token_there_is_no_such_page(machine, settings, db):
     assert machine.get("/metrics", headers=bearer("")).status_code == 404
 
 
-def well_formed(marker: str) -> str:
-    """A string of our form, so that the database is asked at all."""
-    return credentials.mint(prefix="x_y", marker=marker, token_id="0" * 12, peppers=settings.PEPPERS).plaintext
-
-
 def test_without_its_database_the_token_endpoint_says_503_and_when_to_try_again(machine, acme, dead_database):
     response = machine.post(
         "/oauth2/token",
         data="grant_type=client_credentials",
         content_type="application/x-www-form-urlencoded",
-        headers=basic("x_y_000000000000", well_formed("cs")),
+        headers=basic("x_y_000000000000", made_up("cs")),
     )
     assert (response.status_code, response["Retry-After"], response["Cache-Control"]) == (503, "5", "no-store")
     assert response.json()["error"] == "temporarily_unavailable"
 
 
 def test_without_its_database_the_api_says_503_and_when_to_try_again(machine, acme, dead_database):
-    response = machine.get("/api/v1/token/self", headers=bearer(well_formed("at")))
+    response = machine.get("/api/v1/token/self", headers=bearer(made_up("at")))
     assert (response.status_code, response["Retry-After"], response["Cache-Control"]) == (503, "5", "no-store")
     assert (response["Content-Type"], response.json()["code"]) == ("application/problem+json", "unavailable")
 

@@ -231,5 +231,5 @@ def test_the_list_is_paged_by_key(call):
     first = call("GET", "?page_size=2").json()
     assert [row["key"] for row in first["results"]] == ["apitokens:create", "apitokens:delete"]
     assert (sorted(first), first["previous"]) == (["next", "previous", "results"], None)
-    for cursor in ("nonsense", "cD0lMDA="):
-        assert call("GET", f"?cursor={cursor}").status_code in {200, 404}
+    for cursor, status in (("nonsense", 404), ("cD0lMDA=", 404)):
+        assert call("GET", f"?cursor={cursor}").status_code == status, cursor

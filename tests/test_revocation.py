@@ -4,28 +4,30 @@ import threading
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
-import jwt
 import pytest
 import time_machine
-from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from apitokens import credentials, limiter
+from apitokens import limiter
 from apitokens.models import ApiToken, RevokedJWT, Secret
 from audit.models import AuditEvent
 from config import housekeeping
 from tenants.models import Environment, Tenant
-from tests.cast import basic, bearer, everything_stored, grant
-from tests.test_introspection import CLIENT, INACTIVE, guarding
+from tests.answers import INACTIVE, refused
+from tests.cast import GUARD, ask_oauth, basic, bearer, claims_of, everything_stored, guarding, jwt_of, wrong_secret
 
 FORM = "application/x-www-form-urlencoded"
 BASIC = 'Basic realm="token endpoint", charset="UTF-8"'
 NO_CREDENTIALS = "No client credentials: send them as HTTP Basic, in the body or as a client_assertion."
 UNKNOWN = "Unknown client or wrong secret."
 NOW = timezone.now()
+
+
+def ask(machine, form, headers=None, **how):
+    return ask_oauth(machine, "revoke", form, headers, **how)
 
 
 @pytest.fixture
@@ -36,19 +38,6 @@ def client(acme):
 @pytest.fixture
 def opaque(acme):
     return acme.issue("admin", name="Opaque", roles=["viewer"])
-
-
-def ask(machine, form, headers=None, *, content_type=FORM, query=""):
-    data = form if isinstance(form, str | bytes) else urlencode(form)
-    return machine.post(f"/oauth2/revoke{query}", data=data, content_type=content_type, headers=headers)
-
-
-def jwt_of(machine, issued, **asked):
-    return grant(machine, issued, **asked).json()["access_token"]
-
-
-def claims_of(text):
-    return jwt.decode(text, options={"verify_signature": False})
 
 
 def of(issued):
@@ -66,16 +55,9 @@ def done(answer):
     assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
 
 
-def refused(answer, status, error, description, challenge=None):
-    assert (answer.status_code, answer.json()) == (status, {"error": error, "error_description": description})
-    assert answer.headers["Content-Type"] == "application/json"
-    assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
-    assert answer.headers.get("WWW-Authenticate") == challenge
-
-
 @pytest.mark.parametrize("way", ["basic", "body"])
 def test_a_client_ends_one_of_its_jwts_and_no_other(acme, machine, client, way):
-    guard = guarding(machine, acme.issue_for_environment(**CLIENT))
+    guard = guarding(machine, acme.issue_for_environment(**GUARD))
     ended, other = jwt_of(machine, client), jwt_of(machine, client)
     assert works(machine, ended)
     in_body = {"client_id": client.token.client_id, "client_secret": client.plaintext}
@@ -256,7 +238,7 @@ def test_a_request_that_names_another_client_ends_nothing(acme, machine, client,
     assert works(machine, opaque.plaintext)
 
 
-def _wrong_secret(text):
+def _mistyped(text):
     return text[:-7] + ("0" if text[-7] != "0" else "1") + text[-6:]
 
 
@@ -267,7 +249,14 @@ def test_what_nobody_has_is_200_and_nothing(world, machine, opaque):
     other_prefix = foreign.split("_at_")[0] + "_at_" + opaque.plaintext.split("_at_")[1]
     counted = ("apitokens_refusalcount",)
     before = everything_stored(but=counted)
-    for token in ("nonsense", gone.plaintext, _wrong_secret(opaque.plaintext), opaque.plaintext[:-1], other_prefix):
+    for token in (
+        "nonsense",
+        gone.plaintext,
+        wrong_secret(opaque),
+        _mistyped(opaque.plaintext),
+        opaque.plaintext[:-1],
+        other_prefix,
+    ):
         done(ask(machine, {"token": token}))
     assert everything_stored(but=counted) == before
     assert works(machine, opaque.plaintext)
@@ -275,9 +264,7 @@ def test_what_nobody_has_is_200_and_nothing(world, machine, opaque):
 
 def test_guesses_are_limited_and_who_has_the_token_never_is(acme, machine, opaque, monkeypatch):
     monkeypatch.setattr(limiter, "PER_CLIENT", 3)
-    guess = credentials.mint(
-        prefix=acme.environment.token_prefix, marker="at", token_id=opaque.token.token_id, peppers=settings.PEPPERS
-    ).plaintext
+    guess = wrong_secret(opaque)
     with time_machine.travel(NOW, tick=False):
         for _ in range(limiter.PER_CLIENT):
             done(ask(machine, {"token": guess}))
@@ -331,7 +318,7 @@ def test_a_jwt_is_ended_by_its_client_alone(machine, client, name):
 def test_wrong_credentials_are_refused_even_beside_a_right_access_token(machine, client, opaque):
     wrong = basic(client.token.client_id, "wrong")
     refused(ask(machine, {"token": opaque.plaintext}, wrong), 401, "invalid_client", UNKNOWN, BASIC)
-    another = bearer(_wrong_secret(opaque.plaintext))
+    another = bearer(wrong_secret(opaque))
     answer = ask(machine, {"token": opaque.plaintext}, another)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
     in_body = {"client_id": client.token.client_id, "client_secret": "wrong"}

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError, connection
 
-from tests.cast import basic, bearer
-from tests.test_introspection import CHALLENGES, CLIENT, INACTIVE, SCOPE, claims_of, guarding, jwt_of
+from tests.answers import CHALLENGES, INACTIVE, SCOPE
+from tests.cast import GUARD, basic, bearer, claims_of, guarding, jwt_of
 
 FORM = "application/x-www-form-urlencoded"
 SENTENCES = []
@@ -32,7 +32,7 @@ def wire(world, machine):
         client=client,
         text=jwt_of(machine, client),
         opaque=acme.issue("admin", name="Opaque").plaintext,
-        guard=guarding(machine, acme.issue_for_environment(**CLIENT)),
+        guard=guarding(machine, acme.issue_for_environment(**GUARD)),
         own=basic(client.token.client_id, client.plaintext),
     )
 
@@ -250,7 +250,7 @@ def _(wire):
 
 @says("RFC 7662 2.2", "MAY respond differently to different protected resources making the same request")
 def _(wire):
-    foreign = guarding(wire.machine, wire.world.acme_staging.issue_for_environment(**CLIENT))
+    foreign = guarding(wire.machine, wire.world.acme_staging.issue_for_environment(**GUARD))
     assert foreign.ask(wire.text).content == INACTIVE != wire.guard.ask(wire.text).content
 
 

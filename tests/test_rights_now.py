@@ -7,8 +7,8 @@ from django.utils import timezone
 from apitokens.models import ApiToken, TokenType
 from apitokens.setup import give_role, hold
 from tenants.models import Environment, Membership, MembershipRole, Role, RolePermission, Tenant
-from tests.cast import bearer, grant
-from tests.test_authentication import UNKNOWN, unauthorized
+from tests.answers import UNKNOWN_TOKEN, unauthorized
+from tests.cast import bearer, jwt_of
 
 SELF = "/api/v1/token/self"
 
@@ -21,10 +21,6 @@ def scope(machine, token):
 
 def dead(machine, token, reason):
     unauthorized(machine.get(SELF, headers=bearer(token)), f"The token is right but does not work. {reason}")
-
-
-def jwt_of(machine, issued):
-    return grant(machine, issued).json()["access_token"]
 
 
 def demote(membership, *keys):
@@ -56,10 +52,10 @@ def test_a_jwt_stays_dead_after_what_ended_it_is_undone(acme, machine, model, ke
     assert scope(machine, jwt) == scope(machine, opaque.plaintext)
     rows = model.objects.filter(pk__in=[getattr(issued.token, key) for issued in (client, opaque)])
     rows.update(**{field: timezone.now()}, generation=F("generation") + 1)
-    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN)
+    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN_TOKEN)
     dead(machine, opaque.plaintext, reason)
     rows.update(**{field: None})
-    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN)
+    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN_TOKEN)
     assert scope(machine, opaque.plaintext) == scope(machine, jwt_of(machine, client))
     colleague = machine.get(SELF, headers=bearer(other)).status_code
     assert colleague == (200 if model in {Membership, ApiToken} else 401)
@@ -70,9 +66,9 @@ def test_a_jwt_stays_dead_after_its_type_is_switched_on_again(acme, machine):
     jwt = jwt_of(machine, client)
     row = TokenType.objects.filter(pk=client.token.token_type_id)
     row.update(is_enabled=False, generation=F("generation") + 1)
-    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN)
+    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN_TOKEN)
     row.update(is_enabled=True)
-    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN)
+    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN_TOKEN)
     assert scope(machine, jwt_of(machine, client))
 
 
@@ -80,9 +76,9 @@ def test_disabled_and_enabled_over_the_api_a_jwt_stays_dead(acme, machine):
     client = acme.issue("admin", kind="client_credentials")
     jwt, path = jwt_of(machine, client), f"tokens/{client.token.token_id}"
     assert acme.api("admin", "POST", f"{path}/disable").json()["state"] == "disabled"
-    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN)
+    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN_TOKEN)
     assert acme.api("admin", "POST", f"{path}/enable").json()["state"] == "usable"
-    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN)
+    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN_TOKEN)
     assert scope(machine, jwt_of(machine, client))
 
 
@@ -90,13 +86,13 @@ def test_a_jwt_is_dead_once_its_token_is_deleted(acme, machine):
     client = acme.issue("admin", kind="client_credentials")
     jwt = jwt_of(machine, client)
     assert acme.api("admin", "DELETE", f"tokens/{client.token.token_id}").status_code == 204
-    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN)
+    unauthorized(machine.get(SELF, headers=bearer(jwt)), UNKNOWN_TOKEN)
 
 
 @pytest.mark.parametrize("suspended", ["acme", "globex"])
 def test_a_jwt_bound_to_a_tenant_dies_with_that_tenant_alone(world, machine, suspended):
     client = world.acme.issue_for_environment(kind="client_credentials")
-    bound = grant(machine, client, tenant=str(world.acme.tenant.id)).json()["access_token"]
+    bound = jwt_of(machine, client, tenant=str(world.acme.tenant.id))
     unbound = jwt_of(machine, client)
     tenant = Tenant.objects.filter(pk=getattr(world, suspended).tenant.pk)
     tenant.update(suspended_at=timezone.now(), generation=F("generation") + 1)
@@ -107,7 +103,7 @@ def test_a_jwt_bound_to_a_tenant_dies_with_that_tenant_alone(world, machine, sus
 
 def test_a_live_jwt_may_do_its_scope_as_far_as_its_token_may_still(acme, machine):
     client = acme.issue("admin", kind="client_credentials", roles=["member"])
-    wide, narrow = jwt_of(machine, client), grant(machine, client, scope="reports:read").json()["access_token"]
+    wide, narrow = jwt_of(machine, client), jwt_of(machine, client, scope="reports:read")
     before = scope(machine, wide)
     let_go(acme.role("member"), "reports:write")
     assert scope(machine, wide) == before - {"reports:write"}

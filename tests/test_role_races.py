@@ -6,7 +6,7 @@ from apitokens import policy
 from apitokens.models import ApiToken
 from apitokens.setup import give_role, hold
 from tests.factories import RoleFactory
-from tests.test_races import Call, held, issue, ready, wait_for_blocked
+from tests.racing import Call, held, issue, ready, wait_for_blocked
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 

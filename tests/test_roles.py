@@ -306,7 +306,7 @@ def used(acme, clerk):
     return issued
 
 
-USAGE = {"members": 1, "tokens": 1, "invitations": 1, "token_types": 1, "new_tenants": 0}
+USAGE = {"members": 1, "tokens": 1, "invitations": 1, "sign_ons": 0, "token_types": 1, "new_tenants": 0}
 
 
 def test_a_role_in_use_is_not_deleted_unsaid(acme, clerk, used):
@@ -396,7 +396,7 @@ def test_the_vendors_role_is_replaced_by_one_of_the_vendors_only(world, acme, of
 def test_a_vendors_role_in_use_counts_all_tenants_for_the_vendor_and_one_for_a_tenant(world, acme, office):
     acme.issue("admin", roles=["viewer"])
     viewer = acme.role("viewer")
-    usage = {"members": 2, "tokens": 1, "invitations": 0, "token_types": 0, "new_tenants": 0}
+    usage = {"members": 2, "tokens": 1, "invitations": 0, "sign_ons": 0, "token_types": 0, "new_tenants": 0}
     vendors = office.api("auditor", "GET", f"roles/{viewer.id}", environment=world.production).json()["usage"]
     assert vendors == usage
     assert world.globex.api("admin", "GET", path(world.globex, viewer)).json()["usage"] == {

@@ -12,10 +12,9 @@ from audit.models import AuditEvent
 from config import housekeeping
 from tenants.models import Membership, MembershipRole
 from tests.agreement import answer_to
-from tests.cast import basic, bearer, grant
+from tests.answers import problem, version
+from tests.cast import basic, bearer, jwt_of
 from tests.factories import RoleFactory
-from tests.test_api_tokens import version
-from tests.test_bad_input import problem
 
 AT = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 HOUR, DAY = 3600, 86_400
@@ -168,7 +167,7 @@ def test_where_no_rotation_is_under_way_none_is_completed_or_cancelled(frozen, a
 def test_a_second_rotation_waits_for_the_first_unless_the_secret_is_compromised(acme, machine):
     first = acme.issue("admin", kind="client_credentials")
     second = rotated(acme, first, overlap=HOUR)
-    jwt = bearer(grant(machine, second).json()["access_token"])
+    jwt = bearer(jwt_of(machine, second))
     answer = acme.api("admin", "POST", path_of(first, "/rotate"))
     message = (
         "A rotation is under way until 2031-05-01 13:00 UTC: complete or cancel it first. If the secret is "
@@ -192,7 +191,7 @@ def test_a_second_rotation_waits_for_the_first_unless_the_secret_is_compromised(
 
 def test_only_as_compromised_does_a_rotation_end_its_jwts(acme, machine):
     old = acme.issue("admin", kind="client_credentials")
-    jwt = bearer(grant(machine, old).json()["access_token"])
+    jwt = bearer(jwt_of(machine, old))
     for asked, status in (({"overlap": 0}, 200), ({"compromised": True}, 401)):
         rotated(acme, old, **asked)
         assert machine.get("/api/v1/token/self", headers=jwt).status_code == status
@@ -458,7 +457,7 @@ def test_it_does_not_prolong_itself(acme, machine):
 def test_a_jwt_that_was_narrowed_does_not_become_the_whole_token(acme, machine, scope, status):
     """Whoever was handed it could do less than the secret can."""
     issued = acme.issue("owner", kind="client_credentials", permissions=SELF)
-    jwt = grant(machine, issued, **({"scope": scope} if scope else {})).json()["access_token"]
+    jwt = jwt_of(machine, issued, **({"scope": scope} if scope else {}))
     answer = itself(machine, bearer(jwt))
     assert answer.status_code == status
     if status == 403:
@@ -470,7 +469,7 @@ def test_a_jwt_that_was_narrowed_does_not_become_the_whole_token(acme, machine, 
 def test_a_jwt_bound_to_a_tenant_does_not_rotate_the_environments_token(acme, machine, bound, status):
     issued = acme.issue_for_environment(kind="client_credentials", roles=["backend"])
     asked = {"tenant": str(acme.tenant.id)} if bound else {}
-    answer = itself(machine, bearer(grant(machine, issued, **asked).json()["access_token"]))
+    answer = itself(machine, bearer(jwt_of(machine, issued, **asked)))
     assert answer.status_code == status
     if bound:
         assert answer.json()["code"] == "out_of_reach"

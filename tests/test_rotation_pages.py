@@ -13,8 +13,8 @@ from apitokens import gathering
 from apitokens.models import DAY, ApiToken, Secret, TokenType
 from apitokens.services import Issued
 from tests.agreement import answer_to
-from tests.cast import bearer, everything_stored, grant, shown
-from tests.test_client_assertions import pem
+from tests.answers import text_of
+from tests.cast import bearer, everything_stored, grant, jwt_of, pem, record_proof, shown
 
 AT = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 FROM = "192.0.2.7"
@@ -35,6 +35,10 @@ class Pages:
 
     def __init__(self, house, issued, role="admin"):
         self.house, self.issued, self.browser = house, issued, house.browser(role)
+        self.user = house.people[role].user
+
+    def confirm(self):
+        record_proof(self.browser, self.user)
 
     def url(self, page=""):
         return self.house.url(f"{self.issued.token.token_id}/{page}")
@@ -81,10 +85,6 @@ def use(issued, address=FROM):
     gathering.flush(at=datetime.now(UTC))
 
 
-def text_of(answer):
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode())))
-
-
 def test_both_secrets_work_until_the_deadline_that_the_page_names(frozen, pages, old):
     answer = pages.post("rotate/", overlap="3600")
     assert (answer.status_code, answer.headers["Cache-Control"]) == (
@@ -106,7 +106,7 @@ def test_with_no_overlap_the_old_one_stops_and_the_page_says_so(pages, old):
 
 def test_said_to_have_leaked_whatever_overlap_is_chosen_the_old_one_and_its_jwts_end(acme, machine):
     client = acme.issue("admin", kind="client_credentials")
-    jwt = grant(machine, client).json()["access_token"]
+    jwt = jwt_of(machine, client)
     assert machine.get("/api/v1/token/self", headers=bearer(jwt)).status_code == 200
     new = Pages(acme, client).rotate(overlap=str(DAY), compromised="on")
     assert works(client, new) == [False, True]
@@ -193,6 +193,7 @@ def test_an_expired_token_is_not_offered_rotation_and_gets_none(frozen, acme):
     pages = Pages(acme, issued)
     assert "/rotate/" in pages.get()
     frozen.move_to(AT + timedelta(hours=2), tick=False)
+    pages.confirm()
     assert "/rotate/" not in pages.get()
     answer = pages.post("rotate/", overlap="0")
     assert (answer.status_code, "can't be revived" in text_of(answer)) == (422, True)
@@ -250,6 +251,7 @@ def test_completing_while_the_old_one_is_in_use_says_when_and_from_where_and_ask
     new = pages.rotate(overlap="86400")
     use(old, "203.0.113.9")
     frozen.move_to(AT + timedelta(minutes=30), tick=False)
+    pages.confirm()
     used = "Last used: 1 May 2031, 12:00 UTC, from 203.0.113.9."
     assert used in pages.get("rotate/complete/")
     refused = pages.post("rotate/complete/")

@@ -10,7 +10,7 @@ from apitokens import versions
 from apitokens.models import ApiToken, Secret
 from audit.models import AuditEvent
 from tests.cast import bearer
-from tests.test_races import Call, held, ready, wait_for_blocked
+from tests.racing import Call, held, ready, wait_for_blocked
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 HOUR = 3600

@@ -60,6 +60,7 @@ def works(server, fields: dict[str, str]) -> bool:
     else:
         credentials = basic(fields["client_id"], fields["client_secret"])
         answer = machine.post("/oauth2/token", data={"grant_type": "client_credentials"}, headers=credentials)
+    # Both doors say 401 to a secret that is not good; whether this one is, is what the tests ask.
     assert answer.status_code in (200, 401), answer.text
     return answer.status_code == 200
 

@@ -6,6 +6,7 @@ import pytest
 from django.core import mail
 from django.test import Client
 
+from tests.cast import send
 from tests.factories import UserFactory
 
 PASSWORD = "correct horse battery staple"
@@ -22,12 +23,6 @@ def local(db):
 @pytest.fixture
 def visitor():
     return Client(enforce_csrf_checks=True)
-
-
-def send(visitor, path, **fields):
-    page = visitor.get(path).content.decode()
-    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
-    return visitor.post(path, {"csrfmiddlewaretoken": token, **fields})
 
 
 @pytest.mark.parametrize(

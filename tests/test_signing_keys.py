@@ -13,15 +13,16 @@ from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from apitokens import keyring, keys
+from accounts import sealing
+from apitokens import keyring
 from apitokens.governance import signing_keys
 from apitokens.models import DAY, HOUR, SigningKey, TokenType, TokenTypeRole
 from apitokens.principals import system
 from audit.models import AuditEvent
 from config import keyfiles
 from config.management.commands import worker
-from tests.cast import bearer, grant
-from tests.test_races import Call, held, wait_for_blocked
+from tests.cast import bearer, iso, jwt_of
+from tests.racing import Call, held, wait_for_blocked
 
 LEAD = timedelta(minutes=10)
 # The longest that a JWT lives here, and the leeway.
@@ -31,7 +32,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def clock():
-    with time_machine.travel(timezone.now().replace(microsecond=0), tick=False) as clock:
+    with time_machine.travel((timezone.now() + SECOND).replace(microsecond=0), tick=False) as clock:
         yield clock
 
 
@@ -67,10 +68,6 @@ def compromise(office, key, role="admin"):
     return office.api(role, "POST", f"signing-keys/{key.kid}/compromised", environment=key.environment)
 
 
-def new_jwt(client):
-    return grant(Client(), client).json()["access_token"]
-
-
 def accepts(jwt):
     return Client().get("/api/v1/token/self", headers=bearer(jwt)).status_code == 200
 
@@ -84,17 +81,13 @@ def verbs(environment):
     return list(rows.order_by("at", "id").values_list("verb", "actor_kind"))
 
 
-def _iso(moment):
-    return moment.isoformat().replace("+00:00", "Z") if moment else None
-
-
 def _listed(key, **more):
     fields = ("created_at", "active_from", "retiring_from", "ended_at")
     return {
         "kid": key.kid,
         "algorithm": key.algorithm,
         "state": key.state,
-        **{name: _iso(getattr(key, name)) for name in fields},
+        **{name: iso(getattr(key, name)) for name in fields},
         "verifies_until": None,
         "public_jwk": key.public_jwk,
         **more,
@@ -104,7 +97,7 @@ def _listed(key, **more):
 def test_a_key_is_published_then_signs_then_verifies_then_is_gone(clock, production, office, client):
     first = key_in(production, "active")
     began = timezone.now()
-    old_jwt = new_jwt(client)
+    old_jwt = jwt_of(Client(), client)
     answer = rotate(office, production)
     second = key_in(production, "published")
     assert (answer.status_code, answer.json()) == (201, _listed(second))
@@ -113,13 +106,13 @@ def test_a_key_is_published_then_signs_then_verifies_then_is_gone(clock, product
 
     clock.shift(LEAD - SECOND)
     call_command("worker", once=True)
-    assert (states(production), signed_by(new_jwt(client))) == (["active", "published"], first.kid)
+    assert (states(production), signed_by(jwt_of(Client(), client))) == (["active", "published"], first.kid)
 
     clock.shift(SECOND)
     call_command("worker", once=True)
     assert states(production) == ["retiring", "active"]
     took_over = timezone.now()
-    new = new_jwt(client)
+    new = jwt_of(Client(), client)
     assert (signed_by(old_jwt), signed_by(new)) == (first.kid, second.kid)
     assert accepts(old_jwt)
     assert accepts(new)
@@ -129,7 +122,7 @@ def test_a_key_is_published_then_signs_then_verifies_then_is_gone(clock, product
     assert office.api("auditor", "GET", "signing-keys", environment=production).json() == {
         "next": None,
         "previous": None,
-        "results": [_listed(second), _listed(first, verifies_until=_iso(took_over + KEPT))],
+        "results": [_listed(second), _listed(first, verifies_until=iso(took_over + KEPT))],
     }
 
     clock.shift(KEPT - SECOND)
@@ -149,16 +142,16 @@ def test_a_key_is_published_then_signs_then_verifies_then_is_gone(clock, product
 
 
 def test_as_long_as_nobody_moves_the_keys_nothing_breaks(clock, production, office, client):
-    old = signed_by(new_jwt(client))
+    old = signed_by(jwt_of(Client(), client))
     rotate(office, production)
     clock.shift(timedelta(days=40))
-    jwt = new_jwt(client)
+    jwt = jwt_of(Client(), client)
     assert (signed_by(jwt), accepts(jwt)) == (old, True)
     page = office.page("auditor", production, "keys/").content.decode()
     assert "is the worker running?" in page
     signing_keys.move(at=timezone.now())
     assert accepts(jwt)
-    assert signed_by(new_jwt(client)) != old
+    assert signed_by(jwt_of(Client(), client)) != old
 
 
 def test_a_step_is_taken_once_however_often_it_is_asked_for(clock, production, office):
@@ -213,7 +206,7 @@ def lower_by_copying(office, production, lifetime):
 @pytest.mark.parametrize("lower", [lower_type, lower_by_copying])
 def test_a_lifetime_that_was_lowered_since_does_not_retire_the_key_too_early(clock, production, office, client, lower):
     lower_type(office, production, 20 * DAY)
-    jwt = new_jwt(client)
+    jwt = jwt_of(Client(), client)
     lower(office, production, HOUR)
     old = key_in(production, "active")
     rotate(office, production)
@@ -240,7 +233,7 @@ def test_what_was_lowered_before_a_key_signed_does_not_keep_it(clock, production
 
 
 def test_a_compromised_key_is_dead_at_once_and_another_signs(clock, production, office, client):
-    jwt, leaked = new_jwt(client), key_in(production, "active")
+    jwt, leaked = jwt_of(Client(), client), key_in(production, "active")
     answer = compromise(office, leaked)
     leaked.refresh_from_db()
     assert (answer.status_code, answer.json()) == (200, _listed(leaked))
@@ -248,7 +241,7 @@ def test_a_compromised_key_is_dead_at_once_and_another_signs(clock, production, 
     assert not accepts(jwt)
     successor = key_in(production, "active")
     assert published_kids(production) == {successor.kid}
-    new = new_jwt(client)
+    new = jwt_of(Client(), client)
     assert (signed_by(new), accepts(new)) == (successor.kid, True)
     assert verbs(production) == [("signing_key.compromised", "user"), ("signing_key.activated", "user")]
 
@@ -262,13 +255,13 @@ def test_the_one_that_waits_takes_over_from_a_compromised_key(clock, production,
     assert compromise(office, leaked).status_code == 200
     assert states(production) == ["compromised", "active"]
     assert key_in(production, "active").kid == waiting.kid
-    assert (published_kids(production), signed_by(new_jwt(client))) == ({waiting.kid}, waiting.kid)
+    assert (published_kids(production), signed_by(jwt_of(Client(), client))) == ({waiting.kid}, waiting.kid)
     clock.shift(LEAD)
     assert signing_keys.move(at=timezone.now()) == 0
 
 
 def test_a_compromised_key_that_waits_or_retires_just_dies(clock, production, office, client):
-    jwt, first = new_jwt(client), key_in(production, "active")
+    jwt, first = jwt_of(Client(), client), key_in(production, "active")
     rotate(office, production)
     waiting = key_in(production, "published")
     assert compromise(office, waiting).json()["active_from"] is None
@@ -276,12 +269,12 @@ def test_a_compromised_key_that_waits_or_retires_just_dies(clock, production, of
     rotate(office, production)
     clock.shift(LEAD)
     assert signing_keys.move(at=timezone.now()) == 1
-    seconds = new_jwt(client)
+    seconds = jwt_of(Client(), client)
     assert (accepts(jwt), accepts(seconds)) == (True, True)
     assert compromise(office, first).status_code == 200
     assert (key_in(production, "active").kid in published_kids(production), accepts(jwt)) == (True, False)
     # With all that were issued before, for those who read the status list and hold an older JWKS.
-    assert (accepts(seconds), accepts(new_jwt(client))) == (False, True)
+    assert (accepts(seconds), accepts(jwt_of(Client(), client))) == (False, True)
     assert sorted(states(production)) == ["active", "compromised", "compromised"]
 
 
@@ -354,6 +347,8 @@ def test_the_algorithm_is_that_of_keys_to_come(clock, production, office, client
         "colour": "blue",
         "api_identifiers": "https://api.example",
         "strict_ceiling": "on",
+        "reauthenticate_after_0": "15",
+        "reauthenticate_after_1": "60",
     }
     saved = office.post("owner", production, "settings/", **settings_form, signing_algorithm=algorithm)
     assert saved.status_code == 302
@@ -361,12 +356,12 @@ def test_the_algorithm_is_that_of_keys_to_come(clock, production, office, client
     assert (old.algorithm, states(production)) == ("ES256", ["active"])
     assert f"The next key will be one for {algorithm}." in page
     assert "Rotate now…" in office.page("owner", production, "settings/").content.decode()
-    assert signed_by(new_jwt(client)) == old.kid
+    assert signed_by(jwt_of(Client(), client)) == old.kid
     assert office.post("owner", production, "keys/rotate/").status_code == 302
     assert "The next key will be" not in office.page("owner", production, "keys/").content.decode()
     clock.shift(LEAD)
     signing_keys.move(at=timezone.now())
-    jwt = new_jwt(client)
+    jwt = jwt_of(Client(), client)
     assert (pyjwt.get_unverified_header(jwt)["alg"], accepts(jwt)) == (algorithm, True)
 
 
@@ -490,15 +485,17 @@ def test_private_parts_move_to_a_new_key_encryption_key_and_the_old_one_can_go(w
     settings.KEY_ENCRYPTION_KEYS = [new, old]
     assert "Under an old key-encryption key: 2." in run("keys")
     assert run("keys", "reencrypt") == (
-        "Private parts encrypted anew: 2.\nNothing is under an old key-encryption key: the 1 behind the first can go.\n"
+        "Private parts encrypted anew: 2.\nSeeds of authenticators encrypted anew: 0.\n"
+        "Client secrets of single sign-on encrypted anew: 0.\n"
+        "Nothing is under an old key-encryption key: the 1 behind the first can go.\n"
     )
     assert run("keys", "reencrypt").startswith("Private parts encrypted anew: 0.")
     settings.KEY_ENCRYPTION_KEYS = [new]
-    assert accepts(new_jwt(client))
+    assert accepts(jwt_of(Client(), client))
     settings.KEY_ENCRYPTION_KEYS = [old]
     assert run("keys").count("No key-encryption key opens") == 2
-    with pytest.raises(keys.KeyUnreadable):
-        keys.rewrap(bytes(key_in(world.production, "active").private_key_encrypted), [old])
+    with pytest.raises(sealing.SealUnreadable):
+        sealing.reseal(bytes(key_in(world.production, "active").private_key_encrypted), [old])
 
 
 def test_a_new_key_encryption_key_is_put_before_the_others_in_the_file(tmp_path, settings):

@@ -19,10 +19,10 @@ from django.utils import timezone
 from apitokens import keyring, policy, status_list
 from apitokens.models import ApiToken, SigningKey, StatusCounter, StatusSlot, TokenType
 from tenants.models import Environment, Membership, Tenant
-from tests.cast import bearer, grant
+from tests.cast import bearer, claims_of, jwt_of
+from tests.racing import Call, Undone, wait_for_blocked
 from tests.status_reader import INVALID, MEDIA_TYPE, VALID, HTTPCache, NoStatement, Reader, status_at, verified
 from tests.test_queryset_agrees import WORLDS
-from tests.test_races import Call, Undone, wait_for_blocked
 
 SELF = "/api/v1/token/self"
 # Tomorrow, so that nothing which a test makes has expired by then.
@@ -48,18 +48,8 @@ def key_set(machine, environment):
     return jwt.PyJWKSet.from_json(machine.get(f"/e/{environment.slug}/jwks.json").content.decode())
 
 
-def claims_of(access):
-    return jwt.decode(access, options={"verify_signature": False})
-
-
 def place_in(access):
     return claims_of(access)["status"]["status_list"]
-
-
-def jwt_for(machine, issued, **asked):
-    answer = grant(machine, issued, **asked)
-    assert answer.status_code == 200, answer.content
-    return answer.json()["access_token"]
 
 
 def octets_of(text):
@@ -86,7 +76,7 @@ def test_a_list_is_a_signed_jwt_with_every_claim_and_no_other(world, acme, machi
     Environment.objects.filter(pk=environment.pk).update(signing_algorithm=algorithm)
     environment.refresh_from_db()
     keyring.create_first_key(environment, at=timezone.now())
-    access = jwt_for(machine, acme.issue("admin", kind="client_credentials"))
+    access = jwt_of(machine, acme.issue("admin", kind="client_credentials"))
     at = timezone.now().replace(microsecond=900_000)
     with time_machine.travel(at, tick=False):
         answer = machine.get(path_of(environment))
@@ -158,7 +148,7 @@ def test_a_list_that_is_not_there_and_an_environment_that_never_was_are_404(acme
 def test_the_second_list_is_there_as_soon_as_the_first_is_full_and_a_jwt_names_it(acme, machine):
     StatusCounter.objects.create(environment=acme.environment, next_index=2**17 - 1)
     last, first = (
-        place_in(jwt_for(machine, acme.issue("admin", kind="client_credentials", name=name))) for name in ("A", "B")
+        place_in(jwt_of(machine, acme.issue("admin", kind="client_credentials", name=name))) for name in ("A", "B")
     )
     assert last == {"idx": 2**17 - 1, "uri": f"{acme.environment.issuer}/status/0"}
     assert first == {"idx": 0, "uri": f"{acme.environment.issuer}/status/1"}
@@ -203,7 +193,7 @@ def test_a_list_is_signed_by_the_key_that_is_active_now(acme, machine):
 
 def test_a_suspended_and_a_deleted_environment_say_that_everything_has_ended_until_nothing_is_left(acme, machine):
     """Somebody who can't get a list might go on with an old one."""
-    access = jwt_for(machine, acme.issue("admin", kind="client_credentials"))
+    access = jwt_of(machine, acme.issue("admin", kind="client_credentials"))
     rows = Environment.objects.filter(pk=acme.environment.pk)
     assert read_now(machine, access) == VALID
     rows.update(suspended_at=timezone.now())
@@ -214,7 +204,7 @@ def test_a_suspended_and_a_deleted_environment_say_that_everything_has_ended_unt
 
 def test_two_environments_share_no_places(world, machine):
     one, other = (
-        place_in(jwt_for(machine, house.issue("admin", kind="client_credentials")))
+        place_in(jwt_of(machine, house.issue("admin", kind="client_credentials")))
         for house in (world.acme, world.acme_staging)
     )
     assert (one["idx"], other["idx"]) == (0, 0)
@@ -228,7 +218,7 @@ def test_a_process_keeps_a_list_for_five_seconds_which_count_against_its_max_age
     issued = acme.issue("admin", kind="client_credentials")
     seen = []
     with time_machine.travel(NOON, tick=False) as clock:
-        jwt_for(machine, issued)
+        jwt_of(machine, issued)
         for seconds in (0, 2.5, 2.4, 0.1):
             clock.shift(seconds)
             answer = machine.get(path_of(acme.environment))
@@ -243,7 +233,7 @@ def test_a_process_keeps_a_list_for_five_seconds_which_count_against_its_max_age
 
 
 def test_every_process_gives_the_same_content_the_same_etag(acme, machine):
-    jwt_for(machine, acme.issue("admin", kind="client_credentials"))
+    jwt_of(machine, acme.issue("admin", kind="client_credentials"))
     answers = []
     for seconds in (0, 7, 59):
         status_list._kept.clear()
@@ -259,7 +249,7 @@ def test_every_process_gives_the_same_content_the_same_etag(acme, machine):
 
 def test_the_etag_is_another_when_a_bit_is_another_or_the_key(acme, machine):
     issued = acme.issue("admin", kind="client_credentials")
-    jwt_for(machine, issued)
+    jwt_of(machine, issued)
     etags = []
     with time_machine.travel(NOON, tick=False):
         for change in (
@@ -278,7 +268,7 @@ def test_the_etag_is_another_when_a_bit_is_another_or_the_key(acme, machine):
 
 def test_who_only_hears_that_nothing_has_changed_never_holds_an_expired_list(acme, machine):
     """Ten minutes of a cache that always asks with its ETag, and a reader behind it that needs a list each second."""
-    access = jwt_for(machine, acme.issue("admin", kind="client_credentials"))
+    access = jwt_of(machine, acme.issue("admin", kind="client_credentials"))
     keys = key_set(machine, acme.environment)
     answers = []
 
@@ -288,7 +278,7 @@ def test_who_only_hears_that_nothing_has_changed_never_holds_an_expired_list(acm
 
     cache = HTTPCache(ask)
     with time_machine.travel(NOON + timedelta(seconds=0.7), tick=False) as clock:
-        access = jwt_for(machine, acme.issue("admin", kind="client_credentials", name="Later"))
+        access = jwt_of(machine, acme.issue("admin", kind="client_credentials", name="Later"))
         reader = Reader(cache.get, keys)
         left = []
         for _ in range(600):
@@ -309,11 +299,11 @@ def test_a_jwts_place_is_that_of_its_token_its_tenant_and_its_generation(world, 
     tenants = acme.issue("admin", kind="client_credentials")
     backend = acme.issue_for_environment(kind="client_credentials")
     asks = {
-        "tenant's": lambda: jwt_for(machine, tenants),
-        "tenant's, narrowed": lambda: jwt_for(machine, tenants, scope="reports:read"),
-        "environment's": lambda: jwt_for(machine, backend),
-        "for acme": lambda: jwt_for(machine, backend, tenant=str(acme.tenant.id)),
-        "for globex": lambda: jwt_for(machine, backend, tenant=str(globex.tenant.id)),
+        "tenant's": lambda: jwt_of(machine, tenants),
+        "tenant's, narrowed": lambda: jwt_of(machine, tenants, scope="reports:read"),
+        "environment's": lambda: jwt_of(machine, backend),
+        "for acme": lambda: jwt_of(machine, backend, tenant=str(acme.tenant.id)),
+        "for globex": lambda: jwt_of(machine, backend, tenant=str(globex.tenant.id)),
     }
     first = {name: place_in(ask())["idx"] for name, ask in asks.items()}
     assert first == {"tenant's": 0, "tenant's, narrowed": 0, "environment's": 1, "for acme": 2, "for globex": 3}
@@ -339,28 +329,26 @@ def test_a_jwt_made_a_second_ago_is_not_refused_by_a_list_from_before(acme, mach
     for number in range(10):
         reader = Reader(HTTPCache(asked(machine)).get, keys)
         if number:
-            old = jwt_for(machine, acme.issue("admin", kind="client_credentials", name=f"Old {number}"))
+            old = jwt_of(machine, acme.issue("admin", kind="client_credentials", name=f"Old {number}"))
             ApiToken.objects.filter(name=f"Old {number}").delete()
             status_list._kept.clear()
             assert reader.status(old) == INVALID
         else:
             machine.get(path_of(acme.environment))
-        assert (
-            reader.status(jwt_for(machine, acme.issue("admin", kind="client_credentials", name=f"{number}"))) == VALID
-        )
+        assert reader.status(jwt_of(machine, acme.issue("admin", kind="client_credentials", name=f"{number}"))) == VALID
 
 
 def test_a_slot_that_is_not_there_below_the_mark_is_invalid(acme, machine):
-    access = jwt_for(machine, acme.issue("admin", kind="client_credentials"))
+    access = jwt_of(machine, acme.issue("admin", kind="client_credentials"))
     StatusSlot.objects.all().delete()
     assert read_now(machine, access) == INVALID
 
 
 def test_an_index_is_never_given_again_not_even_when_every_slot_is_gone(acme, machine):
     issued = acme.issue("admin", kind="client_credentials")
-    jwt_for(machine, issued)
+    jwt_of(machine, issued)
     StatusSlot.objects.all().delete()
-    assert place_in(jwt_for(machine, issued))["idx"] == 1
+    assert place_in(jwt_of(machine, issued))["idx"] == 1
 
 
 def test_known_places_cost_no_query_and_those_of_a_named_tenant_one(world, machine, django_assert_num_queries):
@@ -371,7 +359,7 @@ def test_known_places_cost_no_query_and_those_of_a_named_tenant_one(world, machi
     )
     asks = [(tenants, {}), (backend, {}), (backend, {"tenant": str(acme.tenant.id)})]
     for issued, asked_for in asks:
-        jwt_for(machine, issued, **asked_for)
+        jwt_of(machine, issued, **asked_for)
     for token, tenant, queries in (
         (tenants.token, acme.tenant, 0),
         (backend.token, None, 0),
@@ -399,13 +387,11 @@ def jwts(world, machine):
     clients = {
         name: acme.issue("admin", name=name, kind="client_credentials", **granted) for name, granted in of_acme.items()
     }
-    made = {name: jwt_for(machine, issued, **for_us) for name, issued in clients.items()}
+    made = {name: jwt_of(machine, issued, **for_us) for name, issued in clients.items()}
     backend = acme.issue_for_environment(name="Backend", kind="client_credentials")
-    made["environment's"] = jwt_for(machine, backend, **for_us)
+    made["environment's"] = jwt_of(machine, backend, **for_us)
     for house in (world.acme, world.globex):
-        made[f"environment's for {house.tenant.name}"] = jwt_for(
-            machine, backend, tenant=str(house.tenant.id), **for_us
-        )
+        made[f"environment's for {house.tenant.name}"] = jwt_of(machine, backend, tenant=str(house.tenant.id), **for_us)
     return made
 
 
@@ -467,7 +453,7 @@ def test_a_place_says_what_our_own_api_says_in_every_world(world, jwts, machine)
 
 def test_a_list_takes_the_same_few_queries_however_many_places_it_has(acme, machine, django_assert_num_queries):
     for number in range(12):
-        jwt_for(machine, acme.issue("admin", kind="client_credentials", name=f"{number}"))
+        jwt_of(machine, acme.issue("admin", kind="client_credentials", name=f"{number}"))
         status_list._kept.clear()
         if number in {1, 11}:
             with django_assert_num_queries(4):
@@ -481,7 +467,7 @@ def test_a_list_takes_the_same_few_queries_however_many_places_it_has(acme, mach
 
 def _grants(*clients):
     """The calls by which the clients get their first JWTs, to be made beside each other."""
-    return [lambda issued=issued: place_in(jwt_for(Client(), issued))["idx"] for issued in clients]
+    return [lambda issued=issued: place_in(jwt_of(Client(), issued))["idx"] for issued in clients]
 
 
 @contextmanager
@@ -539,7 +525,7 @@ def test_many_grants_at_once_leave_no_gap_and_share_no_place(acme):
 @pytest.mark.parametrize("is_seen", [True, False])
 def test_a_place_that_is_made_while_a_list_is_taken_is_above_its_mark(acme, machine, is_seen):
     """The mark is read before the slots: what is made between the two is VALID, whether its slot is seen or not."""
-    jwt_for(machine, acme.issue("admin", kind="client_credentials"))
+    jwt_of(machine, acme.issue("admin", kind="client_credentials"))
     making, made = acme.issue("admin", kind="client_credentials", name="Made meanwhile"), []
 
     def grant_meanwhile(execute, sql, params, many, context):

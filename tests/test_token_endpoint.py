@@ -6,22 +6,25 @@ from types import SimpleNamespace
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-import jwt
 import pytest
 import time_machine
 from django.utils import timezone
 
-from apitokens import gathering, limiter, setup
+from apitokens import gathering, limiter
 from apitokens.models import ApiToken, SigningKey, TokenType, UsageHour
 from tenants.models import ApiIdentifier, Environment, Membership, Permission, RolePermission, Tenant
-from tests.cast import basic, bearer, everything_stored, grant
+from tests.answers import TWO_WAYS, granted, refused
+from tests.cast import ask_oauth, basic, bearer, claims_of, everything_stored, grant
 
 FORM = "application/x-www-form-urlencoded"
 GRANT = {"grant_type": "client_credentials"}
-VIEWER = " ".join(sorted([*setup.VIEWER, "reports:read"]))
 # The limiter counts what was refused, in a bounded number of rows.
 REFUSALS = ("apitokens_refusalcount",)
 CHALLENGE = 'Basic realm="token endpoint", charset="UTF-8"'
+
+
+def ask(machine, form, headers=None, **how):
+    return ask_oauth(machine, "token", form, headers, **how)
 
 
 @pytest.fixture
@@ -34,36 +37,12 @@ def client(acme):
     )  # fmt: skip
 
 
-def ask(machine, form, headers=None, *, content_type=FORM, query=""):
-    data = form if isinstance(form, str | bytes) else urlencode(form)
-    return machine.post(f"/oauth2/token{query}", data=data, content_type=content_type, headers=headers)
-
-
-def refused(answer, status, error, description, challenge=None):
-    assert (answer.status_code, answer.json()) == (status, {"error": error, "error_description": description})
-    assert answer.headers["Content-Type"] == "application/json"
-    assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
-    assert answer.headers.get("WWW-Authenticate") == challenge
-
-
-def granted(answer, scope=VIEWER):
-    body = answer.json()
-    access = body.pop("access_token")
-    assert access.count(".") == 2
-    assert (answer.status_code, body) == (200, {"token_type": "Bearer", "expires_in": 3600, "scope": scope})
-    assert answer.headers["Content-Type"] == "application/json"
-    assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
-    assert "WWW-Authenticate" not in answer.headers
-    return access
-
-
 def _basic_raw(text):
     return {"Authorization": f"Basic {b64encode(text.encode()).decode()}"}
 
 
 UNKNOWN = "Unknown client or wrong secret."
 NONE_SENT = "No client credentials: send them as HTTP Basic, in the body or as a client_assertion."
-TWO_WAYS = "Credentials in two ways at once: send them in one."
 NO_SCHEME = "This scheme is not served: use HTTP Basic."
 NOT_BASE64 = "The Basic credentials are not base64 of id:secret."
 SECRET_FOR_ID = "This secret came where the client id belongs: Basic takes both, an access token goes as Bearer."
@@ -476,7 +455,7 @@ def ask_for(machine, issued, *resources):
 
 
 def aud_of(answer):
-    return jwt.decode(granted(answer), options={"verify_signature": False})["aud"]
+    return claims_of(granted(answer))["aud"]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from apitokens.models import DAY, HOUR, ApiToken, TokenType, TokenTypeRole
 from apitokens.orders import Expiry
 from apitokens.principals import system
 from audit.models import AuditEvent
-from tests.cast import bearer, everything_stored, grant
-from tests.test_bad_input import problem
-from tests.test_races import Call, held, issue, wait_for_blocked
+from tests.answers import problem
+from tests.cast import bearer, everything_stored, grant, jwt_of
+from tests.racing import Call, held, issue, wait_for_blocked
 
 AT = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 TENANT_ACCESS = "token-types/tenant/access_token"
@@ -158,14 +158,14 @@ def test_who_acts_in_one_tenant_does_not_configure_its_environment(world, machin
         kind="client_credentials", roles=[], permissions=["token-types:read", "token-types:create"]
     )
     for tenant, status in ((None, 200), (world.acme.tenant, 403)):
-        jwt = grant(machine, client, **({"tenant": str(tenant.id)} if tenant else {})).json()["access_token"]
+        jwt = jwt_of(machine, client, **({"tenant": str(tenant.id)} if tenant else {}))
         answer = machine.get("/api/v1/token-types", headers=bearer(jwt))
         assert (answer.status_code, answer.json().get("code")) == (status, "out_of_reach" if tenant else None)
 
 
 def test_a_disabled_type_stops_its_tokens_and_their_jwts_stay_dead(world, machine):
     client = world.acme.issue("admin", kind="client_credentials")
-    jwt = grant(machine, client).json()["access_token"]
+    jwt = jwt_of(machine, client)
     path = "token-types/tenant/client_credentials"
     assert names(impact(world, {"is_enabled": False}, path)["stops"]) == ["CI"]
     assert change(world, {"is_enabled": False}, path=path).status_code == 200

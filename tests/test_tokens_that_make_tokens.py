@@ -10,10 +10,10 @@ from apitokens import setup
 from apitokens.models import ApiToken, TokenType
 from audit.models import ActorKind, AuditEvent
 from config.demo import PERMISSIONS
-from tests.cast import bearer, grant
-from tests.test_api_tokens import AT, NEW, body, events, machine_post
-from tests.test_bad_input import problem
+from tests.answers import AT, body, problem
+from tests.cast import bearer, events, jwt_of, machine_post
 
+NEW = {"name": "CI", "kind": "access_token", "roles": ["viewer"]}
 MAKES_NONE = "A token of this type can't make, change or extend tokens: sign in, or use an environment's."
 
 
@@ -101,7 +101,7 @@ def test_the_vendors_token_makes_one_of_its_own_environment(backend, acme, machi
 def test_a_jwt_bound_to_a_tenant_makes_none_that_reaches_beyond_it(frozen, acme, machine, bound, status):
     """R2: else it would hand itself the whole environment."""
     client = acme.issue_for_environment(kind="client_credentials", name="Backend")
-    jwt = grant(machine, client, **({"tenant": str(acme.tenant.id)} if bound else {})).json()["access_token"]
+    jwt = jwt_of(machine, client, **({"tenant": str(acme.tenant.id)} if bound else {}))
     sent = {"name": "Wide", "kind": "access_token", "owner": "environment", "roles": ["backend"]}
     answer = machine_post(machine, jwt, sent)
     assert answer.status_code == status
@@ -164,8 +164,8 @@ def test_a_token_grants_no_more_than_it_may_do_itself(frozen, acme, machine):
     TokenType.objects.update(may_make_tokens=True)
     member = acme.issue("admin", name="Member", kind="client_credentials", roles=["member"])
     picked = acme.issue("admin", name="Picked", permissions=["apitokens:create", "reports:read"])
-    full = grant(machine, member).json()["access_token"]
-    narrow = grant(machine, member, scope="apitokens:create+reports:read").json()["access_token"]
+    full = jwt_of(machine, member)
+    narrow = jwt_of(machine, member, scope="apitokens:create+reports:read")
     by_permission = {"name": "P", "kind": "access_token", "permissions": ["reports:read"]}
     table = [
         (full, {**NEW, "roles": ["member"]}, 201), (full, {**NEW, "roles": ["admin"]}, 403),

@@ -17,7 +17,7 @@ from apitokens import counting, gathering, principals, services
 from apitokens.models import UsageHour
 from apitokens.setup import hold
 from tenants.models import Tenant
-from tests.cast import bearer, grant
+from tests.cast import bearer, jwt_of
 
 NOW = datetime(2026, 5, 4, 10, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -116,7 +116,7 @@ def test_each_kind_of_caller_reads_its_own_place_and_no_more(lived, machine):
     acme, globex = lived.acme, lived.globex
     reader = acme.issue("owner", name="Reader", permissions=["usage:read"]).plaintext
     client = acme.issue_for_environment(name="Bound", kind="client_credentials")
-    bound = grant(machine, client, tenant=str(globex.tenant.id)).json()["access_token"]
+    bound = jwt_of(machine, client, tenant=str(globex.tenant.id))
     powerless = acme.issue("owner", name="No reader", permissions=["apitokens:read"]).plaintext
     backend = lived.backend.plaintext
     in_acme, in_globex = {"Nightly", "Gone", "Backend"}, {"Theirs"}

@@ -48,6 +48,8 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(blank=True, max_length=150)),
                 ("is_active", models.BooleanField(default=True)),
                 ("is_staff", models.BooleanField(default=False)),
+                ("time_zone", models.CharField(blank=True, max_length=64)),
+                ("language", models.CharField(blank=True, max_length=16)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("erased_at", models.DateTimeField(blank=True, editable=False, null=True)),
                 ("voucher_id", models.UUIDField(blank=True, editable=False, null=True)),

@@ -15,6 +15,7 @@ from apitokens.api.authentication import Caller
 from apitokens.finding import Chosen, StateFilter
 from apitokens.models import Kind, Owner
 from apitokens.orders import InvalidField
+from apitokens.paging import Sort
 from apitokens.principals import Principal
 from audit.services import Refusal
 from tenants.models import Tenant
@@ -44,10 +45,20 @@ CHOSEN = [
     OpenApiParameter("creator", OpenApiTypes.UUID, description="Only tokens that this person made."),
     OpenApiParameter("parent", description="Only tokens that this token made."),
     OpenApiParameter("state", enum=[state.value for state in StateFilter], description="Only tokens in this state."),
+    OpenApiParameter("never_used", enum=["true"], description="Only tokens that were never used."),
+    OpenApiParameter("expiring", enum=["true"], description="Only tokens that expire within the next 30 days."),
     OpenApiParameter(
         "q", description="Only tokens whose name begins so, or with this id, client id or last four characters."
     ),
 ]
+SORT = OpenApiParameter(
+    "sort",
+    enum=[sort.value for sort in Sort],
+    description=(
+        "A field, with a minus the greatest first; `-created_at` by default. Never used is before every use, never "
+        "expiring after every expiry. With `all_tenants` by `created_at` only."
+    ),
+)
 
 
 class TenantMissing(InvalidField):
@@ -154,6 +165,8 @@ def chosen_in(query: QueryDict) -> Chosen:
         creator=creator,
         parent=text("parent"),
         state=text("state"),
+        never_used=text("never_used") == "true",
+        expiring=text("expiring") == "true",
         q=text("q"),
     )
 

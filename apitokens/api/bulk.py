@@ -31,6 +31,8 @@ class ChosenInput(StrictSerializer):
         max_length=TEXT_MAX, required=False, help_text="Id of the token that made them."
     )
     state = serializers.ChoiceField(choices=[state.value for state in StateFilter], required=False)
+    never_used = serializers.BooleanField(required=False)
+    expiring = serializers.BooleanField(required=False, help_text="Within the next 30 days.")
     q = serializers.CharField(max_length=TEXT_MAX, required=False, help_text="As in the list of tokens.")
 
     def chosen(self, tenant_id: UUID | None) -> Chosen:

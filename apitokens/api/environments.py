@@ -26,8 +26,9 @@ from apitokens.ceiling import check_environment_wide
 from apitokens.changing import version_of
 from apitokens.governance import copying, environments
 from apitokens.governance.copying import Diff, check_covers_source
-from apitokens.governance.environments import IDENTIFIERS_MAX, URI_MAX
+from apitokens.governance.environments import IDENTIFIERS_MAX, REAUTHENTICATE_AFTER, URI_MAX
 from apitokens.orders import NAME_MAX, InvalidField
+from apitokens.origins import ORIGIN_MAX, ORIGINS_MAX
 from apitokens.paging import EnvironmentPages
 from apitokens.principals import Principal
 from tenants.models import Environment
@@ -52,6 +53,15 @@ class EnvironmentChange(StrictSerializer):
     name = serializers.CharField(max_length=NAME_MAX, required=False)
     colour = serializers.ChoiceField(choices=Environment.Colour.choices, required=False)
     strict_ceiling = serializers.BooleanField(required=False)
+    reauthenticate_after = serializers.IntegerField(
+        min_value=0,
+        max_value=REAUTHENTICATE_AFTER.stop - 1,
+        required=False,
+        help_text=(
+            "Seconds, 60 to 86,400, after which a person has to show again who they are before they make, rotate or "
+            "delete a token; 0 asks never. A token can only shorten it."
+        ),
+    )
     signing_algorithm = serializers.ChoiceField(
         choices=Environment.Algorithm.choices,
         required=False,
@@ -62,6 +72,15 @@ class EnvironmentChange(StrictSerializer):
         max_length=IDENTIFIERS_MAX,
         required=False,
         help_text="All of them, the default one first.",
+    )
+    embedding_origins = serializers.ListField(
+        child=serializers.CharField(max_length=ORIGIN_MAX),
+        max_length=ORIGINS_MAX,
+        required=False,
+        help_text=(
+            "All origins in whose pages portal sessions may be framed and to whose pages they may lead back, such as "
+            "https://app.example.com; http on localhost and 127.0.0.1 alone."
+        ),
     )
     default_role = serializers.CharField(
         max_length=128,
@@ -84,6 +103,8 @@ class EnvironmentOutput(serializers.Serializer):
     token_prefix = serializers.CharField()
     signing_algorithm = serializers.ChoiceField(choices=Environment.Algorithm.choices)
     strict_ceiling = serializers.BooleanField()
+    reauthenticate_after = serializers.IntegerField(help_text="Seconds; 0 asks never.")
+    embedding_origins = serializers.ListField(child=serializers.CharField())
     api_identifiers = serializers.SerializerMethodField()
     default_role = serializers.SerializerMethodField()
     suspended_at = serializers.DateTimeField(allow_null=True)

@@ -59,6 +59,7 @@ class RoleUsage(serializers.Serializer):
     members = serializers.IntegerField()
     tokens = serializers.IntegerField()
     invitations = serializers.IntegerField()
+    sign_ons = serializers.IntegerField()
     token_types = serializers.IntegerField()
     new_tenants = serializers.IntegerField()
 

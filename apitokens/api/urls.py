@@ -1,15 +1,18 @@
 from django.urls import path
 
 from apitokens.api import (
+    brand,
     bulk,
     environments,
     events,
     explain,
     members,
     permissions,
+    portal_sessions,
     roles,
     rotation,
     signing_keys,
+    sso,
     tenants,
     token_types,
     usage,
@@ -47,6 +50,8 @@ urlpatterns = [
     path("members/<uuid:member_id>/inventory", members.MemberInventory.as_view(), name="member-inventory"),
     path("invitations", members.Invitations.as_view(), name="invitations"),
     path("invitations/<uuid:invitation_id>", members.InvitationItem.as_view(), name="invitation"),
+    path("portal-sessions", portal_sessions.PortalSessions.as_view(), name="portal-sessions"),
+    path("portal-sessions/<uuid:session_id>", portal_sessions.OneSession.as_view(), name="portal-session"),
     path("vendor-members", vendor_members.VendorMembers.as_view(), name="vendor-members"),
     path("vendor-members/<uuid:member_id>", vendor_members.VendorMember.as_view(), name="vendor-member"),
     path(
@@ -67,6 +72,7 @@ urlpatterns = [
     ),
     path("environments", environments.Environments.as_view(), name="environments"),
     path("environments/<slug:slug>", environments.OneEnvironment.as_view(), name="environment"),
+    path("environments/<slug:slug>/brand", brand.EnvironmentBrand.as_view(), name="environment-brand"),
     path("environments/<slug:slug>/suspend", environments.EnvironmentSuspend.as_view(), name="environment-suspend"),
     path(
         "environments/<slug:slug>/reinstate", environments.EnvironmentReinstate.as_view(), name="environment-reinstate"
@@ -84,5 +90,11 @@ urlpatterns = [
     path("tenants/<uuid:tenant_id>", tenants.OneTenant.as_view(), name="tenant"),
     path("tenants/<uuid:tenant_id>/suspend", tenants.TenantSuspend.as_view(), name="tenant-suspend"),
     path("tenants/<uuid:tenant_id>/reinstate", tenants.TenantReinstate.as_view(), name="tenant-reinstate"),
+    path("tenants/<uuid:tenant_id>/sso", sso.SingleSignOn.as_view(), name="tenant-sso"),
+    path(
+        "tenants/<uuid:tenant_id>/sso/members/<uuid:removed_id>/readmit",
+        sso.SsoReadmit.as_view(),
+        name="tenant-sso-readmit",
+    ),
     path("tenants/<uuid:tenant_id>/restore", tenants.TenantRestore.as_view(), name="tenant-restore"),
 ]

@@ -17,6 +17,7 @@ from apitokens.api.acting import (
     IF_MATCH,
     NONCE,
     OWNER,
+    SORT,
     TENANT,
     USABLE,
     ApiRequest,
@@ -30,11 +31,12 @@ from apitokens.api.acting import (
 )
 from apitokens.api.serializers import IssuedOutput, SelfOutput, TokenChange, TokenInput, TokenOutput
 from apitokens.credentials import TOKEN_ID
-from apitokens.finding import among
+from apitokens.finding import among, sort_in
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import UNSET, Expiry, Grant, InvalidField, Order
 from apitokens.paging import TokenPages
 from apitokens.principals import Principal
+from apitokens.querysets import TOLD
 from tenants.models import Membership
 
 SECRET_FIELD = {Kind.ACCESS_TOKEN: "access_token", Kind.CLIENT_CREDENTIALS: "client_secret"}
@@ -111,25 +113,24 @@ class TokenSelf(APIView):
 class Tokens(APIView):
     @extend_schema(
         responses=TokenOutput(many=True),
-        parameters=[TENANT, ALL_TENANTS, OWNER, USABLE, *CHOSEN],
+        parameters=[TENANT, ALL_TENANTS, OWNER, USABLE, *CHOSEN, SORT],
         operation_id="tokens_list",
     )
     def get(self, request: ApiRequest) -> Response:
-        """The tokens you may see, newest first, a page at a time."""
+        """The tokens you may see, newest first unless you say otherwise, a page at a time."""
         chosen, at = chosen_in(request.GET), timezone.now()
         chosen.check()
         principal = principal_of(request, request.GET.get("tenant"))
         is_everywhere = request.GET.get("all_tenants") == "true"
+        sort = sort_in(request.GET.get("sort", ""), is_everywhere=is_everywhere and principal.tenant is None)
         if principal.tenant is None and chosen.owner != Owner.ENVIRONMENT and not is_everywhere:
             raise TenantMissing
         access.require(principal, f"{services.PERMISSION_FAMILY[Owner(chosen.owner or Owner.TENANT)]}:read")
         tokens = among(access.visible_tokens(principal), chosen, environment=principal.environment, at=at)
         if request.GET.get("usable") == "true":
             tokens = tokens.usable(at=at)
-        if access.sees_flags(principal):
-            tokens = tokens.with_suspicions()
-        pages = TokenPages()
-        page = pages.paginate_queryset(tokens.with_standing().with_last_four().with_versions(), request)
+        pages = TokenPages(sort, read=TOLD[access.sees_flags(principal)])
+        page = pages.paginate_queryset(tokens, request)
         context = {"at": at, "flags_for": principal}
         return pages.get_paginated_response(TokenOutput(page, many=True, context=context).data)
 

@@ -1,14 +1,16 @@
-"""Stopping many tokens at once: what a filter chooses is shown first, then disabled, one event each.
+"""Stopping many tokens at once: what a filter chooses, or those that were picked one by one; an event each.
 
 Disabling is reversible and never needs rank (R3), but it needs the permission to stop each owner's tokens that it
 touches.
 """
 
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from apitokens import ceiling, services
 from apitokens.changing import Stale, changing
@@ -17,7 +19,7 @@ from apitokens.models import ApiToken, Owner
 from apitokens.orders import InvalidField
 from apitokens.principals import Principal
 from apitokens.querysets import ApiTokenQuerySet
-from audit.services import Change, record_each
+from audit.services import Change, Refusal, record_each
 from tenants.policy import Grantor, check_holds
 from tenants.queries import lock
 
@@ -31,7 +33,7 @@ class NothingChosen(InvalidField):
     code = "nothing_chosen"
 
     def __init__(self) -> None:
-        super().__init__("filter", "Say which tokens: a filter that is empty would stop every one.")
+        super().__init__("filter", _("Say which tokens: a filter that is empty would stop every one."))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,31 @@ class Listed:
 
     count: int = 0
     first: tuple[ApiToken, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of one of those that were picked; `refused` says why nothing did."""
+
+    token: ApiToken
+    refused: Refusal | None = None
+
+
+def disable_each(*, by: Principal, tokens: Iterable[ApiToken], at: datetime) -> list[Result]:
+    """Each in a transaction of its own: what is refused for one stops none of the others."""
+    return [_tried(services.disable, by, token, at) for token in tokens]
+
+
+def delete_each(*, by: Principal, tokens: Iterable[ApiToken], at: datetime) -> list[Result]:
+    return [_tried(services.delete, by, token, at) for token in tokens]
+
+
+def _tried(act: Callable[..., object], by: Principal, token: ApiToken, at: datetime) -> Result:
+    try:
+        act(by=by, token=token, at=at)
+    except Refusal as refusal:
+        return Result(token=token, refused=refusal)
+    return Result(token=token)
 
 
 def preview(*, by: Principal, chosen: Chosen, at: datetime) -> Listed:

@@ -11,10 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 from django.db.models import Count, F, QuerySet
+from django.utils.translation import gettext as _
 
 from apitokens import ceiling
 from apitokens.changing import Taken, Unique, changing, check_version, record_change, version_of
-from apitokens.governance.in_use import TooMany
+from apitokens.governance import permissions, roles
 from apitokens.governance.permissions import MOST_PERMISSIONS
 from apitokens.governance.roles import MOST_ROLES
 from apitokens.models import ApiToken, ApiTokenRole, TokenType, TokenTypeRole
@@ -112,14 +113,14 @@ class NotOfBoth(Refusal):
     code = "out_of_reach"
 
     def __init__(self) -> None:
-        super().__init__("Copying is for an owner or an admin of both environments, signed in as themselves.")
+        super().__init__(_("Copying is for an owner or an admin of both environments, signed in as themselves."))
 
 
 class NothingToCopy(InvalidField):
     code = "nothing_to_copy"
 
     def __init__(self) -> None:
-        super().__init__("from", "Everything that would be copied is the same here already.")
+        super().__init__("from", _("Everything that would be copied is the same here already."))
 
 
 def compare(source: Environment, target: Environment) -> Diff:
@@ -157,10 +158,10 @@ def copy(*, by: Principal, source: Environment, at: datetime, expected: str | Se
     """All of it or nothing, as one event. `expected` is the version of the diff that was looked at."""
     target, verb = by.environment, "environment.configuration_copied"
     asked = {"name": target.name, "from": source.slug}
-    with changing(by, verb, target_kind="environment", target_id=target.id, asked=asked, unique=TAKEN):
+    with changing(by, verb, target_kind="environment", target_id=target.id, asked=asked, unique=_taken()):
         ceiling.check_environment_wide(by, target)
         if source.pk == target.pk:
-            raise InvalidField("from", "Choose another environment than this one.")
+            raise InvalidField("from", _("Choose another environment than this one."))
         # In the order of their ids, so that two copies in opposite directions don't wait for each other.
         for environment in sorted((source, target), key=lambda row: row.pk):
             lock(environment)
@@ -188,19 +189,17 @@ def copy(*, by: Principal, source: Environment, at: datetime, expected: str | Se
 
 
 def _check_not_too_many(target: Environment) -> None:
-    for what, rows, most in (
-        ("roles", target.roles.filter(tenant__isnull=True), MOST_ROLES),
-        ("permissions", target.permissions.all(), MOST_PERMISSIONS),
+    for too_many, rows, most in (
+        (roles.too_many, target.roles.filter(tenant__isnull=True), MOST_ROLES),
+        (permissions.too_many, target.permissions.all(), MOST_PERMISSIONS),
     ):
         if rows.count() > most:
-            raise TooMany(what, most)
+            raise too_many()
 
 
-TAKEN: Unique = {
-    ("role_name_unique",): Taken(
-        "from", "Two roles would have one name: rename the role here that is called like another one there."
-    )
-}
+def _taken() -> Unique:
+    same_name = _("Two roles would have one name: rename the role here that is called like another one there.")
+    return {("role_name_unique",): Taken("from", same_name)}
 
 
 def _settings(rows: QuerySet[Any]) -> Iterable[dict[str, Any]]:

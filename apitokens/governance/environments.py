@@ -10,14 +10,16 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.utils.translation import gettext as _
 
-from apitokens import ceiling, setup
+from apitokens import ceiling, origins, setup
 from apitokens.changing import AlreadySo, Taken, Unique, changing, check_version, record_change
 from apitokens.models import Kind, Owner, TokenType
 from apitokens.orders import InvalidField, clean_name
 from apitokens.principals import Principal
 from apitokens.services import Gone
 from audit.services import Detail, Refusal
+from audit.words import listed
 from tenants.models import (
     PREFIX,
     SLUG,
@@ -35,6 +37,8 @@ from tenants.queries import held_roles, lock
 # How long a deleted one can be restored; then housekeeping erases it.
 HELD_FOR = timedelta(hours=72)
 IDENTIFIERS_MAX, URI_MAX = 20, 255
+# Seconds within which somebody may be asked again who they are; 0 asks never.
+REAUTHENTICATE_AFTER = range(60, 24 * 3600 + 1)
 # RFC 8707 section 2: an absolute URI without a fragment; of the characters of RFC 3986 section 2.
 ABSOLUTE_URI = re.compile(r"[a-z][a-z0-9+.-]*:[!$-;=?-\[\]_a-z~]+")
 # How PostgreSQL and SQLite name them in their errors.
@@ -52,7 +56,7 @@ class OwnersOnly(Refusal):
     code = "owners_only"
 
     def __init__(self) -> None:
-        super().__init__("Only an owner of the vendor can do this, signed in as themselves.")
+        super().__init__(_("Only an owner of the vendor can do this, signed in as themselves."))
 
 
 class InsideOne(Refusal):
@@ -61,14 +65,14 @@ class InsideOne(Refusal):
     code = "out_of_reach"
 
     def __init__(self) -> None:
-        super().__init__("A token acts inside its own environment: an owner of the vendor does this, signed in.")
+        super().__init__(_("A token acts inside its own environment: an owner of the vendor does this, signed in."))
 
 
 class OwnersAndAdminsOnly(Refusal):
     code = "owners_and_admins_only"
 
     def __init__(self) -> None:
-        super().__init__("Only an owner or an admin of the vendor can loosen the ceiling, signed in as themselves.")
+        super().__init__(_("Only an owner or an admin of the vendor can loosen this, signed in as themselves."))
 
 
 class TooLate(Refusal):
@@ -76,7 +80,7 @@ class TooLate(Refusal):
     is_denial = False
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} was deleted too long ago to be restored: it is being erased.")
+        super().__init__(_("%(name)s was deleted too long ago to be restored: it is being erased.") % {"name": name})
 
 
 class LastEnvironment(Refusal):
@@ -86,7 +90,7 @@ class LastEnvironment(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("This is the vendor's last environment. Make another one before you delete it.")
+        super().__init__(_("This is the vendor's last environment. Make another one before you delete it."))
 
 
 def create(
@@ -149,16 +153,19 @@ def edit(
     api_identifiers: Sequence[str] | None = None,
     default_role: str | None = None,
     signing_algorithm: str | None = None,
+    reauthenticate_after: int | None = None,
+    embedding_origins: Sequence[str] | None = None,
     expected: str | Sequence[str] | None = None,
 ) -> Environment:
     """Change what is given and leave the rest.
 
     `api_identifiers` are all of them, the default one first. `default_role` is the key or id of the role that the
     client born with each new tenant gets; empty for no such client. `signing_algorithm` is that of keys to come: the
-    one that signs goes on until it is rotated.
+    one that signs goes on until it is rotated. `reauthenticate_after` is in seconds; 0 asks never. `embedding_origins`
+    are all of them.
     """
     with _changing(by, "environment.edited", environment, unique=_taken(name or "")):
-        by, environment, grantor = _locked(by, environment, at)
+        by, environment, grantor = locked(by, environment, at)
         check_holds(grantor, "environments:create")
         before = snapshot(environment)
         check_version(expected, before)
@@ -171,11 +178,24 @@ def edit(
             environment.strict_ceiling = strict_ceiling
         if signing_algorithm is not None:
             environment.signing_algorithm = _clean_algorithm(signing_algorithm)
+        if reauthenticate_after is not None:
+            _choose_reauthentication(by, environment, grantor, reauthenticate_after, at)
+        if embedding_origins is not None:
+            environment.embedding_origins = origins.clean_all("embedding_origins", embedding_origins)
         if api_identifiers is not None:
             _identify(environment, api_identifiers)
         if default_role is not None:
             _choose_default_role(environment, grantor, default_role)
-        environment.save(update_fields=["name", "colour", "strict_ceiling", "signing_algorithm"])
+        environment.save(
+            update_fields=[
+                "name",
+                "colour",
+                "strict_ceiling",
+                "signing_algorithm",
+                "reauthenticate_after",
+                "embedding_origins",
+            ]
+        )
         after = snapshot(environment)
         if after != before:
             _record(by, "environment.edited", environment, before, after)
@@ -185,19 +205,19 @@ def edit(
 def suspend(*, by: Principal, environment: Environment, at: datetime) -> Environment:
     """Nothing works in it until it is reinstated; JWTs issued until now stay dead for good (R5)."""
     with _changing(by, "environment.suspended", environment):
-        by, environment, grantor = _locked(by, environment, at)
+        by, environment, grantor = locked(by, environment, at)
         check_holds(grantor, "environments:delete")
         if environment.suspended_at is not None:
-            raise AlreadySo(f"{environment.name} is suspended already.")
+            raise AlreadySo(_("%(name)s is suspended already.") % {"name": environment.name})
         return _stop(by, "environment.suspended", environment, suspended_at=at)
 
 
 def reinstate(*, by: Principal, environment: Environment, at: datetime) -> Environment:
     with _changing(by, "environment.reinstated", environment):
-        by, environment, grantor = _locked(by, environment, at)
+        by, environment, grantor = locked(by, environment, at)
         check_holds(grantor, "environments:create")
         if environment.suspended_at is None:
-            raise AlreadySo(f"{environment.name} is not suspended.")
+            raise AlreadySo(_("%(name)s is not suspended.") % {"name": environment.name})
         return _resume(by, "environment.reinstated", environment, "suspended_at")
 
 
@@ -205,11 +225,11 @@ def delete(*, by: Principal, environment: Environment, typed_name: str, at: date
     """It stops at once, and is erased once it has been on hold for `HELD_FOR`."""
     with _changing(by, "environment.deleted", environment):
         lock(environment.vendor)
-        by, environment, grantor = _locked(by, environment, at, even_if_deleted=True)
+        by, environment, grantor = locked(by, environment, at, even_if_deleted=True)
         check_holds(grantor, "environments:delete")
         check_owner(by)
         if environment.deleted_at is not None:
-            raise AlreadySo(f"{environment.name} is deleted already.")
+            raise AlreadySo(_("%(name)s is deleted already.") % {"name": environment.name})
         check_typed_name(typed_name, environment.name)
         others = Environment.objects.filter(vendor=environment.vendor_id, deleted_at__isnull=True)
         if not others.exclude(pk=environment.pk).exists():
@@ -220,11 +240,11 @@ def delete(*, by: Principal, environment: Environment, typed_name: str, at: date
 def restore(*, by: Principal, environment: Environment, at: datetime) -> Environment:
     """Within the hold: as it was, suspended if it was; JWTs issued before stay dead."""
     with _changing(by, "environment.restored", environment):
-        by, environment, grantor = _locked(by, environment, at, even_if_deleted=True)
+        by, environment, grantor = locked(by, environment, at, even_if_deleted=True)
         check_holds(grantor, "environments:create")
         check_owner(by)
         if environment.deleted_at is None:
-            raise AlreadySo(f"{environment.name} is not deleted.")
+            raise AlreadySo(_("%(name)s is not deleted.") % {"name": environment.name})
         if not can_be_restored(environment, at):
             raise TooLate(environment.name)
         return _resume(by, "environment.restored", environment, "deleted_at")
@@ -241,7 +261,9 @@ def snapshot(environment: Environment) -> dict[str, object]:
         "name": environment.name,
         "colour": environment.colour,
         "strict_ceiling": environment.strict_ceiling,
+        "reauthenticate_after": environment.reauthenticate_after,
         "signing_algorithm": environment.signing_algorithm,
+        "embedding_origins": environment.embedding_origins,
         "api_identifiers": identifiers_of(environment),
         "default_role": role.key if role else "",
         "suspended_at": environment.suspended_at.isoformat() if environment.suspended_at else None,
@@ -284,14 +306,16 @@ def default_client_type(environment: Environment, role: Role) -> TokenType | Non
 def check_typed_name(typed: str, name: str) -> None:
     """Whoever ends something types its name: a click that went astray ends nothing; raises InvalidField."""
     if typed.strip() != name:
-        raise InvalidField("name", f"Type its name exactly, {name}, to confirm that this is the one you mean.")
+        raise InvalidField(
+            "name", _("Type its name exactly, %(name)s, to confirm that this is the one you mean.") % {"name": name}
+        )
 
 
 def clean_slug(slug: str) -> str:
     """Raises InvalidField for what can't stand in an address."""
     if not re.fullmatch(SLUG, slug):
         raise InvalidField(
-            "slug", "Use up to 63 small letters, digits and hyphens; begin and end with a letter or a digit."
+            "slug", _("Use up to 63 small letters, digits and hyphens; begin and end with a letter or a digit.")
         )
     return slug
 
@@ -300,15 +324,17 @@ def clean_uri(field: str, uri: str) -> str:
     """Raises InvalidField for what is no absolute URI without a fragment (RFC 8707 section 2)."""
     uri = uri.strip()
     if not ABSOLUTE_URI.fullmatch(uri):
-        raise InvalidField(field, f"{uri[:60]!r} is not an absolute URI such as https://api.example.com.")
+        raise InvalidField(
+            field, _("%(uri)s is not an absolute URI such as https://api.example.com.") % {"uri": repr(uri[:60])}
+        )
     if len(uri) > URI_MAX:
-        raise InvalidField(field, f"A URI has at most {URI_MAX} characters here.")
+        raise InvalidField(field, _("A URI has at most %(most)s characters here.") % {"most": URI_MAX})
     return uri
 
 
 def _clean_prefix(prefix: str) -> str:
     if not re.fullmatch(PREFIX, prefix):
-        raise InvalidField("token_prefix", "Use 2 to 32 small letters, digits and underscores.")
+        raise InvalidField("token_prefix", _("Use 2 to 32 small letters, digits and underscores."))
     return prefix
 
 
@@ -316,29 +342,43 @@ def _prefix_of(slug: str) -> str:
     """The prefix of an environment that was given none; raises InvalidField for a slug that makes none."""
     prefix = slug.replace("-", "_")[:32]
     if not re.fullmatch(PREFIX, prefix):
-        raise InvalidField("slug", f"{slug} is too short to begin tokens with: take a longer one, or give a prefix.")
+        raise InvalidField(
+            "slug",
+            _("%(slug)s is too short to begin tokens with: take a longer one, or give a prefix.") % {"slug": slug},
+        )
     return prefix
 
 
 def _clean_colour(colour: str) -> str:
     if colour not in Environment.Colour.values:
-        raise InvalidField("colour", f"Colour is one of {', '.join(Environment.Colour.values)}.")
+        raise InvalidField("colour", _("Colour is one of %(values)s.") % {"values": listed(Environment.Colour.values)})
     return colour
 
 
 def _clean_algorithm(algorithm: str) -> str:
     if algorithm not in Environment.Algorithm.values:
-        raise InvalidField("signing_algorithm", f"The algorithm is one of {', '.join(Environment.Algorithm.values)}.")
+        raise InvalidField(
+            "signing_algorithm",
+            _("The algorithm is one of %(values)s.") % {"values": listed(Environment.Algorithm.values)},
+        )
     return algorithm
 
 
 def _taken(name: str, slug: str = "", token_prefix: str = "") -> Unique:
-    same_prefix = "Another environment's tokens begin like this: choose another prefix."
+    same_prefix = _("Another environment's tokens begin like this: choose another prefix.")
     if slug and not token_prefix:
-        same_prefix = f"Another environment's tokens begin as those of {slug} would: give this one a prefix of its own."
+        same_prefix = _(
+            "Another environment's tokens begin as those of %(slug)s would: give this one a prefix of its own."
+        ) % {"slug": slug}
     return {
-        NAME_TAKEN: Taken("name", f"The vendor has an environment named {name.strip()} already: choose another name."),
-        SLUG_TAKEN: Taken("slug", f"{slug} is or was in use, and an address is never used again: choose another one."),
+        NAME_TAKEN: Taken(
+            "name",
+            _("The vendor has an environment named %(name)s already: choose another name.") % {"name": name.strip()},
+        ),
+        SLUG_TAKEN: Taken(
+            "slug",
+            _("%(slug)s is or was in use, and an address is never used again: choose another one.") % {"slug": slug},
+        ),
         PREFIX_TAKEN: Taken("token_prefix", same_prefix),
     }
 
@@ -349,7 +389,7 @@ def _changing(
     return changing(by, verb, target_kind="environment", target_id=environment.id, unique=unique)
 
 
-def _locked(
+def locked(
     by: Principal, environment: Environment, at: datetime, *, even_if_deleted: bool = False
 ) -> tuple[Principal, Environment, Grantor]:
     """Who asks, the environment, held exclusively, and the grantor, as they are now."""
@@ -378,12 +418,30 @@ def _check_may_loosen(environment: Environment, grantor: Grantor, strict: bool) 
         raise OwnersAndAdminsOnly
 
 
+def _choose_reauthentication(
+    by: Principal, environment: Environment, grantor: Grantor, seconds: int, at: datetime
+) -> None:
+    """Asking people later, or never, is for people who have just been asked: no token lifts what guards it."""
+    if seconds and seconds not in REAUTHENTICATE_AFTER:
+        raise InvalidField(
+            "reauthenticate_after",
+            _("Use %(least)s seconds to %(most)s, or 0 to ask nobody again.")
+            % {"least": REAUTHENTICATE_AFTER.start, "most": REAUTHENTICATE_AFTER.stop - 1},
+        )
+    now = environment.reauthenticate_after
+    if now and (not seconds or seconds > now):
+        if not grantor.is_unlimited:
+            raise OwnersAndAdminsOnly
+        ceiling.check_confirmed(by, at=at)
+    environment.reauthenticate_after = seconds
+
+
 def _identify(environment: Environment, uris: Sequence[str]) -> None:
     wanted = list(dict.fromkeys(clean_uri("api_identifiers", uri) for uri in uris))
     if not wanted:
-        raise InvalidField("api_identifiers", "An environment needs at least one: the audience of its JWTs.")
+        raise InvalidField("api_identifiers", _("An environment needs at least one: the audience of its JWTs."))
     if len(wanted) > IDENTIFIERS_MAX:
-        raise InvalidField("api_identifiers", f"At most {IDENTIFIERS_MAX} can be listed.")
+        raise InvalidField("api_identifiers", _("At most %(most)s can be listed.") % {"most": IDENTIFIERS_MAX})
     rows = environment.api_identifiers.all()
     rows.exclude(uri__in=wanted).delete()
     rows.update(is_default=False)
@@ -399,7 +457,7 @@ def _choose_default_role(environment: Environment, grantor: Grantor, name: str) 
     roles = Role.objects.filter(environment=environment, tenant__isnull=True)
     found = [role for role in roles if name in {role.key, str(role.id)}] if name else []
     if name and not found:
-        raise InvalidField("default_role", f"Unknown role: {name[:100]}.")
+        raise InvalidField("default_role", _("Unknown role: %(name)s.") % {"name": name[:100]})
     for role in roles.filter(is_for_new_tenants=True).order_by("pk"):
         lock(role)
     if not found:
@@ -411,8 +469,11 @@ def _choose_default_role(environment: Environment, grantor: Grantor, name: str) 
     if default_client_type(environment, role) is None:
         raise InvalidField(
             "default_role",
-            f"A tenant's client can't have the role {role.name}: its token type is switched off, needs an IP "
-            "allowlist or doesn't carry the role, or the role holds nothing that a tenant's token may have.",
+            _(
+                "A tenant's client can't have the role %(name)s: its token type is switched off, needs an IP allowlist "
+                "or doesn't carry the role, or the role holds nothing that a tenant's token may have."
+            )
+            % {"name": role.name},
         )
     roles.exclude(pk=role.pk).update(is_for_new_tenants=False)
     Role.objects.filter(pk=role.pk).update(is_for_new_tenants=True)

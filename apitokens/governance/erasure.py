@@ -12,16 +12,20 @@ from typing import Any
 from uuid import UUID
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
+from accounts import open_sessions
 from accounts.models import User
 from apitokens.changing import AlreadySo
 from apitokens.governance import environments, invitations, members, tenants, vendor_members
 from apitokens.models import (
     ApiToken,
     Owner,
+    PortalSession,
     RevokedJWT,
     SigningKey,
     StatusCounter,
@@ -37,6 +41,8 @@ from audit.services import forget, record
 from tenants.models import (
     ApiIdentifier,
     Environment,
+    IdentityProvider,
+    IdentityProviderRole,
     Invitation,
     InvitationEnvironment,
     InvitationRole,
@@ -87,6 +93,7 @@ def erase_user(*, user: User, actor: Actor, at: datetime, force: bool = False) -
         _check_not_erased(user)
         withdrawn = _withdraw_invitations(user, actor, at)
         EmailAddress.objects.filter(user=user).delete()
+        Authenticator.objects.filter(user=user).delete()
         _pseudonymise(user, at)
         forget([user.id])
         record(
@@ -118,7 +125,7 @@ def erase_due(*, at: datetime) -> int:
 
 def _check_not_erased(user: User) -> None:
     if User.objects.filter(pk=user.pk, erased_at__isnull=False).exists():
-        raise AlreadySo("This person is erased already.")
+        raise AlreadySo(_("This person is erased already."))
 
 
 def _leave_tenant(member: Membership, actor: Actor, at: datetime, force: bool) -> int:
@@ -176,7 +183,7 @@ def _withdraw_invitations(user: User, actor: Actor, at: datetime) -> int:
 
 def _pseudonymise(user: User, at: datetime) -> None:
     nobody = f"{user.id}@erased.invalid"
-    user.name = ""
+    user.name = user.time_zone = user.language = ""
     if user.voucher_id is None:
         user.email = nobody
     else:
@@ -192,8 +199,11 @@ def _pseudonymise(user: User, at: datetime) -> None:
 
 
 def _end_sessions(user: User) -> int:
-    """They open nothing any more, the account being inactive; they go all the same. Only they know whose they are."""
-    ended = 0
+    """They open nothing any more, the account being inactive; they go all the same.
+
+    Those that are in no list, too, and only they know whose they are.
+    """
+    ended = open_sessions.end_all(user)
     for session in Session.objects.order_by("pk").iterator(chunk_size=BATCH):
         if session.get_decoded().get("_auth_user_id") == str(user.pk):
             session.delete()
@@ -282,6 +292,9 @@ def _erase_tenant(tenant_id: UUID) -> int:
     """All rows under it, those first that refer to others; then the tenant itself, with the one event of its end."""
     of_it, tenant = {"tenant": tenant_id}, Tenant.objects.filter(pk=tenant_id)
     rows_of_it: tuple[QuerySet[Any], ...] = (
+        PortalSession.objects.filter(**of_it),
+        IdentityProviderRole.objects.filter(**of_it),
+        IdentityProvider.objects.filter(**of_it),
         InvitationRole.objects.filter(**of_it),
         Invitation.objects.filter(Q(**of_it) | Q(sender_membership__tenant=tenant_id)),
         MembershipRole.objects.filter(**of_it),

@@ -2,29 +2,31 @@
 
 from collections.abc import Mapping
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext_lazy
+
 from audit.services import Refusal
+from audit.words import grouped, listed
 
 WORDS = {
-    "members": ("member", "members"),
-    "tokens": ("token", "tokens"),
-    "invitations": ("open invitation", "open invitations"),
-    "token_types": ("token type", "token types"),
-    "roles": ("role", "roles"),
-    "new_tenants": ("the client of every new tenant", "the clients of new tenants"),
+    "members": ngettext_lazy("%(number)s member", "%(number)s members", "count"),
+    "tokens": ngettext_lazy("%(number)s token", "%(number)s tokens", "count"),
+    "invitations": ngettext_lazy("%(number)s open invitation", "%(number)s open invitations", "count"),
+    "sign_ons": ngettext_lazy("%(number)s single sign-on", "%(number)s single sign-ons", "count"),
+    "token_types": ngettext_lazy("%(number)s token type", "%(number)s token types", "count"),
+    "roles": ngettext_lazy("%(number)s role", "%(number)s roles", "count"),
 }
 
 
 class InUse(Refusal):
-    """`usage` counts by kind what uses it, kinds with nothing included."""
+    """`usage` counts by kind what uses it, kinds with nothing included; `text` has a place for it in words."""
 
     code = "in_use"
     is_denial = False
 
-    def __init__(self, name: str, usage: Mapping[str, int]) -> None:
+    def __init__(self, text: str, name: str, usage: Mapping[str, int]) -> None:
         self.usage = dict(usage)
-        super().__init__(
-            f"{name} is in use by {in_words(usage)}. Choose what takes its place, or let them all lose it."
-        )
+        super().__init__(text % {"name": name, "usage": in_words(usage)})
 
 
 class TooMany(Refusal):
@@ -32,14 +34,12 @@ class TooMany(Refusal):
 
     code = "limit_reached"
 
-    def __init__(self, what: str, limit: int) -> None:
-        super().__init__(f"There are {limit} {what}, as many as there can be: delete one first.")
-
 
 def in_words(usage: Mapping[str, int]) -> str:
-    named = [
-        WORDS[kind][0] if kind == "new_tenants" else f"{count:,} {WORDS[kind][count != 1]}"
+    return listed(
+        _("the client of every new tenant")
+        if kind == "new_tenants"
+        else WORDS[kind] % {"count": count, "number": grouped(count)}
         for kind, count in usage.items()
         if count
-    ]
-    return ", ".join(named)
+    )

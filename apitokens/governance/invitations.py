@@ -13,6 +13,7 @@ from datetime import datetime
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from apitokens import ceiling
@@ -23,9 +24,8 @@ from apitokens.governance.offers import Invited
 from apitokens.models import Owner
 from apitokens.orders import InvalidField, clean_name
 from apitokens.principals import Principal
-from apitokens.querysets import WITH_STANDING
 from apitokens.services import Gone
-from audit.actors import SYSTEM, Actor
+from audit.actors import Actor
 from audit.models import ActorKind
 from audit.services import Detail, Refusal
 from tenants.models import Environment, Invitation, InvitationRole, Membership, Role, Tenant, VendorMembership
@@ -38,7 +38,7 @@ class InvitationUsed(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("This invitation has been used already. Sign in: you may be a member by now.")
+        super().__init__(_("This invitation has been used already. Sign in: you may be a member by now."))
 
 
 class InvitationExpired(Refusal):
@@ -46,7 +46,7 @@ class InvitationExpired(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("This invitation has expired: ask for a new one.")
+        super().__init__(_("This invitation has expired: ask for a new one."))
 
 
 class InvitationVoid(Refusal):
@@ -55,7 +55,7 @@ class InvitationVoid(Refusal):
     code = "invitation_void"
 
     def __init__(self) -> None:
-        super().__init__("Whoever sent this invitation may not give you this any more: ask for a new invitation.")
+        super().__init__(_("Whoever sent this invitation may not give you this any more: ask for a new invitation."))
 
 
 class NotOpen(Refusal):
@@ -64,8 +64,8 @@ class NotOpen(Refusal):
     code = "tenant_closed"
     is_denial = False
 
-    def __init__(self, text: str = "Nobody can join this tenant at the moment: ask whoever invited you.") -> None:
-        super().__init__(text)
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text or _("Nobody can join this tenant at the moment: ask whoever invited you."))
 
 
 class WrongPerson(Refusal):
@@ -74,7 +74,7 @@ class WrongPerson(Refusal):
     code = "invitation_for_another"
 
     def __init__(self) -> None:
-        super().__init__("This invitation is for somebody else. If it is for you, sign out and open the link again.")
+        super().__init__(_("This invitation is for somebody else. If it is for you, sign out and open the link again."))
 
 
 class AccountExists(Refusal):
@@ -82,7 +82,7 @@ class AccountExists(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("You have an account already: sign in, and open the link again.")
+        super().__init__(_("You have an account already: sign in, and open the link again."))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +99,14 @@ def invite(*, by: Principal, tenant: Tenant, email: str, roles: Sequence[str], a
         lock(tenant)
         by, grantor = ceiling.grantor_of(by, at=at, tenant=tenant)
         check_holds(grantor, "members:create")
-        _check_works(
+        check_works(
             Tenant.objects.select_related("environment").get(pk=tenant.pk),
-            f"Nobody can join {tenant.name} while it or its environment is suspended. Reinstate it first.",
+            _("Nobody can join %(name)s while it or its environment is suspended. Reinstate it first.")
+            % {"name": tenant.name},
         )
         email = offers.clean_email(email)
         if not roles:
-            raise InvalidField("roles", "Choose at least one role: a member without one can do nothing.")
+            raise InvalidField("roles", _("Choose at least one role: a member without one can do nothing."))
         granted = members.granted_roles(grantor, tenant, roles)
         local = {"user__email__iexact": email, "user__voucher_id__isnull": True}
         if Membership.objects.filter(tenant=tenant, ended_at__isnull=True, **local).exists():
@@ -159,7 +160,7 @@ def check_open(invitation: Invitation, *, at: datetime) -> None:
     if invitation.expires_at <= at:
         raise InvitationExpired
     if invitation.tenant is not None:
-        _check_works(invitation.tenant)
+        check_works(invitation.tenant)
 
 
 def is_for(invitation: Invitation, user: User) -> bool:
@@ -194,6 +195,13 @@ def join(*, key: str, name: str, password: str, at: datetime, ip: str | None = N
     by = _joining(invitation, Actor(kind=ActorKind.USER, id=user.id, ip=ip, request_id=request_id))
     with _accepting(by, invitation):
         return Joined(user=user, membership=_join(by, invitation, user, at))
+
+
+def check_works(tenant: Tenant, *text: str) -> None:
+    """Raises NotOpen for one in which nothing works now."""
+    environment = tenant.environment
+    if tenant.suspended_at or tenant.deleted_at or environment.suspended_at or environment.deleted_at:
+        raise NotOpen(*text)
 
 
 def snapshot(invitation: Invitation) -> dict[str, object]:
@@ -265,20 +273,12 @@ def _decide(invitation: Invitation, at: datetime) -> list[Role]:
 
 def _sender(invitation: Invitation) -> Principal:
     """Whoever sent it, as a grantor: what they hold is read anew."""
-    environment = _environment_of(invitation)
-    token = None
-    if invitation.sender_token_id is not None:
-        token = WITH_STANDING.first(pk=invitation.sender_token_id)
-    sent_by = (invitation.sender_membership, invitation.sender_vendor_membership, invitation.sender_token_id)
-    return Principal(
-        actor=SYSTEM,
-        environment=environment,
+    return offers.stands_for(
+        environment=_environment_of(invitation),
         tenant=invitation.tenant,
-        permissions=frozenset(),
         membership=invitation.sender_membership,
         vendor_membership=invitation.sender_vendor_membership,
-        token=token,
-        is_system=not any(sent_by),
+        token_id=invitation.sender_token_id,
     )
 
 
@@ -308,12 +308,6 @@ def _lock_member(invitation: Invitation, user: User) -> None:
     row: Model
     for row in rows:
         lock(row)
-
-
-def _check_works(tenant: Tenant, *text: str) -> None:
-    environment = tenant.environment
-    if tenant.suspended_at or tenant.deleted_at or environment.suspended_at or environment.deleted_at:
-        raise NotOpen(*text)
 
 
 def _record(

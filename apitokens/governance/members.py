@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from apitokens import ceiling, policy
@@ -43,7 +44,7 @@ class LastOwner(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is the last owner: nobody else could manage members. Give somebody else as high a role first."
+            _("This is the last owner: nobody else could manage members. Give somebody else as high a role first.")
         )
 
 
@@ -54,7 +55,7 @@ class OwnRoles(Refusal):
     field = "roles"
 
     def __init__(self) -> None:
-        super().__init__("You can drop roles of your own, not take new ones: ask somebody else who may grant them.")
+        super().__init__(_("You can drop roles of your own, not take new ones: ask somebody else who may grant them."))
 
 
 class MemberAboveCeiling(RoleAboveCeiling):
@@ -64,8 +65,11 @@ class MemberAboveCeiling(RoleAboveCeiling):
 
     def __init__(self, role: HeldRole, because: str, *, is_above: bool) -> None:
         super().__init__(role, because)
-        what = "This person is above you." if is_above else "You can't decide about this person's roles."
-        self.args = (f"{what} They have the role {role.name}: {because}",)
+        if is_above:
+            text = _("This person is above you. They have the role %(name)s: %(because)s")
+        else:
+            text = _("You can't decide about this person's roles. They have the role %(name)s: %(because)s")
+        self.args = (text % {"name": role.name, "because": because},)
 
 
 class AlreadyMember(Refusal):
@@ -75,7 +79,7 @@ class AlreadyMember(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "This person is a member already: change their roles instead, or reinstate them if they are suspended."
+            _("This person is a member already: change their roles instead, or reinstate them if they are suspended.")
         )
 
 
@@ -122,12 +126,18 @@ def change_roles(
         wanted = granted_roles(grantor, member.tenant, roles)
         if is_own(by, member) and {role.id for role in wanted} - {role.id for role in member.roles.all()}:
             raise OwnRoles
-        _check_kept(grantor, member, held_roles(wanted).values())
-        _replace_roles(member, wanted)
-        after = snapshot(member)
-        if after != before:
-            _record(by, "membership.roles_changed", member, before=before, after=after)
+        replace_roles(by=by, grantor=grantor, member=member, roles=wanted)
     return member
+
+
+def replace_roles(*, by: Principal, grantor: Grantor, member: Membership, roles: Sequence[Role]) -> None:
+    """Let the member have these alone. Decided and locked by the caller, in its transaction; raises LastOwner."""
+    _check_kept(grantor, member, held_roles(roles).values())
+    before = snapshot(member)
+    _replace_roles(member, roles)
+    after = snapshot(member)
+    if after != before:
+        _record(by, "membership.roles_changed", member, before=before, after=after)
 
 
 def suspend(*, by: Principal, membership: Membership, at: datetime) -> Membership:
@@ -137,7 +147,7 @@ def suspend(*, by: Principal, membership: Membership, at: datetime) -> Membershi
         check_holds(grantor, "members:delete")
         check_not_above(grantor, member)
         if member.suspended_at is not None:
-            raise AlreadySo("This person is suspended already.")
+            raise AlreadySo(_("This person is suspended already."))
         _check_kept(grantor, member)
         before = snapshot(member)
         _stop(member, suspended_at=at)
@@ -152,7 +162,7 @@ def reinstate(*, by: Principal, membership: Membership, at: datetime) -> Members
         check_holds(grantor, "members:create")
         check_covers(grantor, member)
         if member.suspended_at is None:
-            raise AlreadySo("This person is not suspended.")
+            raise AlreadySo(_("This person is not suspended."))
         before = snapshot(member)
         member.suspended_at = None
         member.save(update_fields=["suspended_at"])
@@ -165,6 +175,8 @@ def remove(*, by: Principal, membership: Membership, at: datetime, delete_tokens
 
     `delete_tokens` are token ids among the tenant's tokens that this person made or was shown: they go for good.
     """
+    if delete_tokens:
+        ceiling.check_confirmed(by, at=at)
     with _changing(by, "membership.ended", membership):
         by, grantor, member = _locked(by, membership, at)
         check_holds(grantor, "members:delete")
@@ -317,12 +329,12 @@ def _locked(by: Principal, membership: Membership, at: datetime) -> tuple[Princi
 
 
 def keepers(tenant_id: UUID) -> list[tuple[UUID, int]]:
-    """The two highest of the active members who may manage members, each with their level."""
+    """The two highest of the active members who may manage members and can sign in, each with their level."""
     may_manage = MembershipRole.objects.filter(membership=OuterRef("pk"), role__permissions__key=KEEPS)
     active = Membership.objects.filter(
         Exists(may_manage), tenant=tenant_id, suspended_at__isnull=True, ended_at__isnull=True, user__is_active=True
     )
-    by_level = active.annotate(level=Max("roles__level")).order_by("-level", "pk")
+    by_level = active.with_a_way_in().annotate(level=Max("roles__level")).order_by("-level", "pk")
     return list(by_level.values_list("pk", "level")[:2])
 
 
@@ -368,7 +380,9 @@ def _delete_known(by: Principal, member: Membership, token_ids: Collection[str])
     chosen = known.filter(token_id__in=set(token_ids))
     if unknown := set(token_ids) - set(chosen.values_list("token_id", flat=True)):
         named = ", ".join(sorted(redacted(token_id[:64]) for token_id in unknown))[:200]
-        raise InvalidField("delete_tokens", f"Not a token that this person made or was shown: {named}.")
+        raise InvalidField(
+            "delete_tokens", _("Not a token that this person made or was shown: %(named)s.") % {"named": named}
+        )
     delete_each(by, chosen)
 
 

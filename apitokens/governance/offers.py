@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from smtplib import SMTPException
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -18,13 +19,17 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from accounts import languages
 from accounts.models import User
 from apitokens.changing import record_change
 from apitokens.orders import InvalidField
 from apitokens.principals import Principal
+from apitokens.querysets import WITH_STANDING
+from audit.actors import SYSTEM
 from audit.services import Refusal
-from tenants.models import Invitation, Tenant, Vendor
+from tenants.models import Environment, Invitation, Membership, Tenant, Vendor, VendorMembership
 
 logger = logging.getLogger("tallystick.invitations")
 VALID_FOR = timedelta(days=7)
@@ -36,7 +41,10 @@ class TooManyInvitations(Refusal):
     code = "too_many_invitations"
 
     def __init__(self) -> None:
-        super().__init__(f"There are {OPEN_AT_MOST} open invitations, as many as there may be: revoke one first.")
+        super().__init__(
+            _("There are %(count)s open invitations, as many as there may be: revoke one first.")
+            % {"count": OPEN_AT_MOST}
+        )
 
 
 class NotSent(Refusal):
@@ -46,7 +54,7 @@ class NotSent(Refusal):
     is_denial = False
 
     def __init__(self) -> None:
-        super().__init__("The e-mail could not be sent, and nobody was invited. Try again in a few minutes.")
+        super().__init__(_("The e-mail could not be sent, and nobody was invited. Try again in a few minutes."))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +75,9 @@ def clean_email(text: str) -> str:
     try:
         validate_email(email)
     except ValidationError as error:
-        raise InvalidField("email", "This is no e-mail address, such as ada@example.com.") from error
+        raise InvalidField("email", _("This is no e-mail address, such as ada@example.com.")) from error
     if len(email) > EMAIL_MAX:
-        raise InvalidField("email", f"An e-mail address has at most {EMAIL_MAX} characters.")
+        raise InvalidField("email", _("An e-mail address has at most %(most)s characters.") % {"most": EMAIL_MAX})
     return email
 
 
@@ -121,6 +129,30 @@ def make(
     return invitation, key
 
 
+def stands_for(
+    *,
+    environment: Environment,
+    tenant: Tenant | None,
+    membership: Membership | None,
+    vendor_membership: VendorMembership | None,
+    token_id: UUID | None,
+) -> Principal:
+    """Whoever made an offer, as a grantor at another time: what they hold then is read anew. None of all: the system.
+
+    A token that is gone hands nothing out any more.
+    """
+    return Principal(
+        actor=SYSTEM,
+        environment=environment,
+        tenant=tenant,
+        permissions=frozenset(),
+        membership=membership,
+        vendor_membership=vendor_membership,
+        token=WITH_STANDING.first(pk=token_id) if token_id else None,
+        is_system=not any((membership, vendor_membership, token_id)),
+    )
+
+
 def deliver(*, by: Principal, invitation: Invitation, key: str, to: str) -> Invited:
     """Mail the link or, where no mail is configured, return it. `to` is the name of what the person is invited to.
 
@@ -129,19 +161,9 @@ def deliver(*, by: Principal, invitation: Invitation, key: str, to: str) -> Invi
     link = f"{settings.ORIGIN}/invitations/{key}/"
     if not settings.SENDS_MAIL:
         return Invited(invitation=invitation, link=link)
-    said = {"who": by.actor.label or _("An administrator"), "to": to, "link": link, "days": VALID_FOR.days}
     try:
-        send_mail(
-            subject=_("Invitation to %(to)s") % said,
-            message=_(
-                "%(who)s invites you to %(to)s.\n\n"
-                "Open this link to accept. It works once, for %(days)s days, and only for you:\n\n%(link)s\n\n"
-                "If you did not expect this, do nothing.\n"
-            )
-            % said,
-            from_email=None,
-            recipient_list=[invitation.email],
-        )
+        with languages.for_mail_to(invitation.email):
+            _mail(by=by, email=invitation.email, to=to, link=link)
     except (SMTPException, OSError) as error:
         logger.error("an invitation could not be mailed: %s", type(error).__name__)
         with transaction.atomic():
@@ -156,3 +178,17 @@ def deliver(*, by: Principal, invitation: Invitation, key: str, to: str) -> Invi
             invitation.delete()
         raise NotSent from error
     return Invited(invitation=invitation, link=None)
+
+
+def _mail(*, by: Principal, email: str, to: str, link: str) -> None:
+    said = {"who": by.actor.label or _("An administrator"), "to": to, "link": link, "count": VALID_FOR.days}
+    text = ngettext(
+        "%(who)s invites you to %(to)s.\n\n"
+        "Open this link to accept. It works once, for %(count)s day, and only for you:\n\n%(link)s\n\n"
+        "If you did not expect this, do nothing.\n",
+        "%(who)s invites you to %(to)s.\n\n"
+        "Open this link to accept. It works once, for %(count)s days, and only for you:\n\n%(link)s\n\n"
+        "If you did not expect this, do nothing.\n",
+        VALID_FOR.days,
+    )
+    send_mail(subject=_("Invitation to %(to)s") % said, message=text % said, from_email=None, recipient_list=[email])

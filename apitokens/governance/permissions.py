@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from django.db.models import F, Q, Value
+from django.utils.translation import gettext as _
 
 from apitokens import ceiling
 from apitokens.changing import Taken, changing, check_version, record_change, version_of
@@ -55,7 +56,10 @@ class BuiltIn(Refusal):
     code = "built_in"
 
     def __init__(self, permission: Permission) -> None:
-        super().__init__(f"{permission.key} is built in: it can be given to roles and taken from them, nothing else.")
+        super().__init__(
+            _("%(key)s is built in: it can be given to roles and taken from them, nothing else.")
+            % {"key": permission.key}
+        )
 
 
 def create(
@@ -73,7 +77,7 @@ def create(
         by, grantor = _hold(by, at)
         check_holds(grantor, "permissions:create")
         if Permission.objects.filter(environment=by.environment).count() >= MOST_PERMISSIONS:
-            raise TooMany("permissions", MOST_PERMISSIONS)
+            raise too_many()
         permission = Permission.objects.create(
             environment=by.environment,
             key=clean_key(key),
@@ -148,7 +152,8 @@ def delete(
             replacement = _locked(replacement)
             _check_replacement(grantor, permission, replacement, strict=is_strict(by.environment))
         elif any(usage.values()) and not force:
-            raise InUse(permission.key, usage)
+            text = _("%(name)s is in use by %(usage)s. Choose what takes its place, or let them all lose it.")
+            raise InUse(text, permission.key, usage)
         _strip(by, permission)
         if replacement is not None:
             rows = RolePermission.objects.filter(permission=permission)
@@ -224,23 +229,33 @@ def clean_key(key: str) -> str:
     key = key.strip()
     if not re.fullmatch(SCOPE_TOKEN.strip("^$"), key) or "*" in key:
         raise InvalidField(
-            "key", "A key has 1 to 128 printable ASCII characters, without spaces, quotes, backslashes and asterisks."
+            "key",
+            _("A key has 1 to 128 printable ASCII characters, without spaces, quotes, backslashes and asterisks."),
         )
-    family, colon, _ = key.partition(":")
+    family, colon, __ = key.partition(":")
     if family in BUILT_IN_FAMILIES:
         raise InvalidField(
-            "key", f"Keys that begin with {family}{colon} are for built-in permissions: choose another beginning."
+            "key",
+            _("Keys that begin with %(family)s%(colon)s are for built-in permissions: choose another beginning.")
+            % {"family": family, "colon": colon},
         )
     return key
+
+
+def too_many() -> TooMany:
+    text = _("There are %(most)s permissions, as many as there can be: delete one first.")
+    return TooMany(text % {"most": MOST_PERMISSIONS})
 
 
 def clean_description(text: str) -> str:
     """One line of text; raises InvalidField."""
     description = unicodedata.normalize("NFC", text).strip()
     if len(description) > DESCRIPTION_MAX:
-        raise InvalidField("description", f"A description has at most {DESCRIPTION_MAX} characters.")
+        raise InvalidField(
+            "description", _("A description has at most %(most)s characters.") % {"most": DESCRIPTION_MAX}
+        )
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in description):
-        raise InvalidField("description", "A description is one line, without control characters.")
+        raise InvalidField("description", _("A description is one line, without control characters."))
     return description
 
 
@@ -248,7 +263,7 @@ def _changing(
     by: Principal, verb: str, permission: Permission | None = None, *, asked: Detail
 ) -> AbstractContextManager[None]:
     taken: Mapping[tuple[str, ...], Refusal] = {
-        KEY_TAKEN: Taken("key", "There is a permission of this key already: choose another one.")
+        KEY_TAKEN: Taken("key", _("There is a permission of this key already: choose another one."))
     }
     target = permission.id if permission else None
     return changing(by, verb, target_kind="permission", target_id=target, asked=asked, unique=taken)
@@ -278,9 +293,9 @@ def _locked(permission: Permission) -> Permission:
 def _check_replacement(grantor: Grantor, permission: Permission, replacement: Permission, *, strict: bool) -> None:
     """It changes every role that holds the one: the grantor covers them before and after (R3)."""
     if replacement.pk == permission.pk:
-        raise InvalidField("replacement", "A permission can't take its own place: choose another one.")
+        raise InvalidField("replacement", _("A permission can't take its own place: choose another one."))
     if replacement.environment_id != permission.environment_id:
-        raise InvalidField("replacement", "Unknown permission.")
+        raise InvalidField("replacement", _("Unknown permission."))
     check_holds(grantor, "roles:create")
     check_permissions(grantor, [replacement.key])
     before = held_roles(Role.objects.filter(role_permissions__permission=permission)).values()

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from apitokens import ceiling
 from apitokens.changing import Taken, changing, check_version, record_change, version_of
@@ -26,9 +27,11 @@ from apitokens.principals import Principal
 from apitokens.querysets import ApiTokenQuerySet
 from apitokens.services import Gone
 from audit.services import Change, Detail, record_each
+from audit.words import grouped, listed
 from tenants.models import (
     LEVEL_MAX,
     ROLE_KEY,
+    IdentityProviderRole,
     Invitation,
     InvitationRole,
     Membership,
@@ -97,7 +100,7 @@ def create(
         strict = is_strict(by.environment)
         check_role_change(grantor, None, after, is_own=False, strict=strict)
         if Role.objects.filter(environment=by.environment, tenant=tenant).count() >= MOST_ROLES:
-            raise TooMany("roles", MOST_ROLES)
+            raise too_many()
         role.save()
         _hold_permissions(role, held)
         _record(by, "role.created", role, after=snapshot(role, after))
@@ -139,7 +142,11 @@ def edit_many(
             try:
                 after = _apply(role, held[role.id], changes[role.id])
             except InvalidField as error:
-                raise error if only else InvalidField(error.field, f"{role.name}: {error}") from error
+                raise (
+                    error
+                    if only
+                    else InvalidField(error.field, _("%(name)s: %(error)s") % {"name": role.name, "error": error})
+                ) from error
             strict = role.environment.strict_ceiling
             check_role_change(grantor, held[role.id], after, is_own=role.id in own, strict=strict)
             if after != held[role.id]:
@@ -196,7 +203,8 @@ def delete(
             replacement = _the(replacement.id, roles)
             _check_replacement(by, grantor, role, replacement, held)
         elif any(usage.values()) and not force:
-            raise InUse(f"The role {role.name}", usage)
+            text = _("The role %(name)s is in use by %(usage)s. Choose what takes its place, or let them all lose it.")
+            raise InUse(text, role.name, usage)
         before = {**snapshot(role, held[role.id]), "usage": usage}
         after = {"replacement": replacement.key if replacement else None}
         _tell_tokens(by, role, replacement)
@@ -230,7 +238,8 @@ def preview_delete(
 
 
 def usage_of(role: Role, *, at: datetime, tenant: Tenant | None = None) -> dict[str, int]:
-    """How many of each kind have it: members who have not left, tokens, open invitations, token types' lists.
+    """How many of each kind have it: members who have not left, tokens, open invitations, what newcomers
+    by single sign-on get, token types' lists.
 
     With a tenant only what is in it is counted: how many customers a vendor has is no customer's to know.
     """
@@ -238,13 +247,15 @@ def usage_of(role: Role, *, at: datetime, tenant: Tenant | None = None) -> dict[
     members = _members([role.id])
     tokens = ApiToken.objects.filter(token_roles__role=role)
     invitations = InvitationRole.objects.filter(role=role, invitation__in=open_ones)
+    sign_ons = IdentityProviderRole.objects.filter(role=role)
     if tenant is not None:
         members, tokens = members.filter(tenant=tenant), tokens.filter(tenant=tenant)
-        invitations = invitations.filter(tenant=tenant)
+        invitations, sign_ons = invitations.filter(tenant=tenant), sign_ons.filter(tenant=tenant)
     return {
         "members": members.count(),
         "tokens": tokens.count(),
         "invitations": invitations.count(),
+        "sign_ons": sign_ons.count(),
         "token_types": TokenTypeRole.objects.filter(role=role).count(),
         "new_tenants": int(role.is_for_new_tenants),
     }
@@ -280,18 +291,23 @@ def clean_key(key: str, name: str, tenant: Tenant | None) -> str:
     """As typed, or made from the name; a tenant's own begins with `own:`. Raises InvalidField."""
     bare = key.strip().removeprefix(OWN if tenant else "") or slugify(name)[:KEY_MAX].strip("-")
     if not bare:
-        raise InvalidField("key", "Give it a key: none can be made from this name.")
+        raise InvalidField("key", _("Give it a key: none can be made from this name."))
     full = f"{OWN}{bare}" if tenant else bare
     if not re.fullmatch(ROLE_KEY.strip("^$"), full) or (tenant is None and ":" in full):
         raise InvalidField(
-            "key", f"A key has a-z, 0-9, dots, dashes and underscores, at most {KEY_MAX}, such as report-reader."
+            "key",
+            _("A key has a-z, 0-9, dots, dashes and underscores, at most %(most)s, such as report-reader.")
+            % {"most": KEY_MAX},
         )
     return full
 
 
 def clean_level(level: int) -> int:
     if not 0 <= level <= LEVEL_MAX:
-        raise InvalidField("level", f"A level is a whole number from 0 to {LEVEL_MAX:,}; higher means more power.")
+        raise InvalidField(
+            "level",
+            _("A level is a whole number from 0 to %(most)s; higher means more power.") % {"most": grouped(LEVEL_MAX)},
+        )
     return level
 
 
@@ -306,8 +322,10 @@ def _changing(
         tenant=tenant,
         asked=asked,
         unique={
-            NAME_TAKEN: Taken("name", f"There is a role of this name already: {name.strip()[:200]}."),
-            KEY_TAKEN: Taken("key", "There is a role of this key already: choose another one."),
+            NAME_TAKEN: Taken(
+                "name", _("There is a role of this name already: %(name)s.") % {"name": name.strip()[:200]}
+            ),
+            KEY_TAKEN: Taken("key", _("There is a role of this key already: choose another one.")),
         },
     )
 
@@ -319,14 +337,14 @@ def _record(by: Principal, verb: str, role: Role, *, before: Detail | None = Non
 def _found(by: Principal, changes: Mapping[UUID, RoleChange]) -> list[Role]:
     """The roles that are to change; raises Gone and OutOfReach. They never move to another place."""
     if not changes:
-        raise InvalidField("roles", "Name the roles that shall change.")
+        raise InvalidField("roles", _("Name the roles that shall change."))
     if len(changes) > CHANGED_AT_ONCE:
-        raise InvalidField("roles", f"At most {CHANGED_AT_ONCE} roles can be changed at once.")
+        raise InvalidField("roles", _("At most %(most)s roles can be changed at once.") % {"most": CHANGED_AT_ONCE})
     rows = list(Role.objects.filter(pk__in=changes, environment=by.environment).select_related("tenant").order_by("pk"))
     if len(rows) < len(changes):
         raise Gone
     if len({row.tenant_id for row in rows}) > 1:
-        raise InvalidField("roles", "Change the vendor's roles and those of each tenant one after the other.")
+        raise InvalidField("roles", _("Change the vendor's roles and those of each tenant one after the other."))
     check_scope(by, rows[0].tenant)
     return rows
 
@@ -384,7 +402,9 @@ def _permissions(role: Role, keys: Collection[str]) -> list[Permission]:
     """The permissions of these keys in the role's environment; raises InvalidField naming the unknown."""
     found = list(Permission.objects.filter(environment=role.environment_id, key__in=set(keys)))
     if unknown := set(keys) - {each.key for each in found}:
-        raise InvalidField("permissions", f"Unknown permission: {', '.join(sorted(unknown))[:200]}.")
+        raise InvalidField(
+            "permissions", _("Unknown permission: %(unknown)s.") % {"unknown": ", ".join(sorted(unknown))[:200]}
+        )
     return found
 
 
@@ -400,21 +420,29 @@ def _members(role_ids: Collection[UUID]) -> QuerySet[Membership]:
     return Membership.objects.filter(pk__in=having, ended_at__isnull=True)
 
 
+def too_many() -> TooMany:
+    return TooMany(_("There are %(most)s roles, as many as there can be: delete one first.") % {"most": MOST_ROLES})
+
+
 def _check_replacement(
     by: Principal, grantor: Grantor, role: Role, replacement: Role, held: Mapping[UUID, HeldRole]
 ) -> None:
     """Giving it to everybody who had the other is granting; whoever is among them gains nothing by it."""
     if replacement.pk == role.pk:
-        raise InvalidField("replacement", "A role can't take its own place: choose another one.")
+        raise InvalidField("replacement", _("A role can't take its own place: choose another one."))
     elsewhere = replacement.environment_id != role.environment_id or replacement.tenant_id not in {None, role.tenant_id}
     if elsewhere:
-        raise OutOfScope("replacement", f"The role {replacement.name} is not available wherever this one is.")
+        raise OutOfScope(
+            "replacement", _("The role %(name)s is not available wherever this one is.") % {"name": replacement.name}
+        )
     check_holds(grantor, "roles:create")
     check_roles(grantor, [held[replacement.id]], strict=role.environment.strict_ceiling)
     gained = held[replacement.id].permissions - grantor.permissions
     if not grantor.is_unlimited and gained and role.id in _own_roles(by):
         raise WidensOwnRole(
-            held[role.id], "replacement", f"its replacement would give you {', '.join(sorted(gained))}."
+            held[role.id],
+            "replacement",
+            _("its replacement would give you %(gained)s.") % {"gained": listed(sorted(gained))},
         )
 
 
@@ -423,6 +451,7 @@ def _hand_over(role: Role, replacement: Role) -> None:
     for rows, holder in (
         (MembershipRole.objects.filter(role=role), "membership"),
         (InvitationRole.objects.filter(role=role), "invitation"),
+        (IdentityProviderRole.objects.filter(role=role), "provider"),
         (ApiTokenRole.objects.filter(role=role), "token"),
     ):
         has = rows.model._default_manager.filter(**{holder: OuterRef(holder)}, role=replacement)

@@ -15,8 +15,10 @@ from datetime import datetime
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
-from apitokens import ceiling, jwts, keyring, keys
+from accounts import sealing
+from apitokens import ceiling, jwts, keyring
 from apitokens.changing import AlreadySo, changing, record_change
 from apitokens.models import SigningKey
 from apitokens.orders import InvalidField
@@ -51,8 +53,11 @@ class SuccessorWaits(Refusal):
 
     def __init__(self, waiting: SigningKey) -> None:
         super().__init__(
-            f"A rotation has begun already: the key {waiting.kid[:TYPED]}… takes over at "
-            f"{waiting.active_from:%H:%M:%S} UTC. Begin the next one after that."
+            _(
+                "A rotation has begun already: the key %(kid)s… takes over at %(active_from)s UTC. Begin the next one "
+                "after that."
+            )
+            % {"kid": waiting.kid[:TYPED], "active_from": f"{waiting.active_from:%H:%M:%S}"}
         )
 
 
@@ -62,8 +67,11 @@ class TooManyKeys(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            f"{MOST_VERIFYING} keys still verify what they signed. Wait until the oldest is retired; shorter JWT "
-            "lifetimes let them retire sooner."
+            _(
+                "%(count)s keys still verify what they signed. Wait until the oldest is retired; shorter JWT lifetimes "
+                "let them retire sooner."
+            )
+            % {"count": MOST_VERIFYING}
         )
 
 
@@ -100,9 +108,15 @@ def compromise(*, by: Principal, key: SigningKey, typed: str, at: datetime) -> S
         if now is None:
             raise Gone
         if now.state not in keyring.VERIFYING:
-            raise AlreadySo(f"The key {now.kid[:TYPED]}… is {now.state} already: nothing that it signed is believed.")
+            raise AlreadySo(
+                _("The key %(kid)s… is %(state)s already: nothing that it signed is believed.")
+                % {"kid": now.kid[:TYPED], "state": now.state}
+            )
         if len(typed.strip()) < TYPED or not now.kid.startswith(typed.strip()):
-            raise InvalidField("name", f"Type how the key id begins, {now.kid[:TYPED]}, to confirm that you mean it.")
+            raise InvalidField(
+                "name",
+                _("Type how the key id begins, %(kid)s, to confirm that you mean it.") % {"kid": now.kid[:TYPED]},
+            )
         was_active = now.state == State.ACTIVE
         if now.state != State.PUBLISHED:
             # Who holds an older JWKS still believes the key; the status list tells them of what it signed.
@@ -135,7 +149,7 @@ def wrapping(environment: Environment) -> Wrapping:
         try:
             if _rewrapped(key) is not None:
                 found.under_old.append(key)
-        except keys.KeyUnreadable:
+        except sealing.SealUnreadable:
             found.unreadable.append(key)
     return found
 
@@ -223,7 +237,7 @@ def _reencrypt(environment: Environment) -> int:
 
 
 def _rewrapped(key: SigningKey) -> bytes | None:
-    return keys.rewrap(bytes(key.private_key_encrypted), settings.KEY_ENCRYPTION_KEYS)
+    return sealing.reseal(bytes(key.private_key_encrypted), settings.KEY_ENCRYPTION_KEYS)
 
 
 def _with_private_part(environment: Environment) -> list[SigningKey]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from apitokens import ceiling, services, setup
 from apitokens.changing import AlreadySo, Taken, Unique, changing, check_version, record_change
@@ -84,7 +85,7 @@ def suspend(*, by: Principal, tenant: Tenant, at: datetime) -> Tenant:
         by, tenant, grantor = _locked(by, tenant, at)
         check_holds(grantor, "tenants:delete")
         if tenant.suspended_at is not None:
-            raise AlreadySo(f"{tenant.name} is suspended already.")
+            raise AlreadySo(_("%(name)s is suspended already.") % {"name": tenant.name})
         return _stop(by, "tenant.suspended", tenant, suspended_at=at)
 
 
@@ -93,7 +94,7 @@ def reinstate(*, by: Principal, tenant: Tenant, at: datetime) -> Tenant:
         by, tenant, grantor = _locked(by, tenant, at)
         check_holds(grantor, "tenants:create")
         if tenant.suspended_at is None:
-            raise AlreadySo(f"{tenant.name} is not suspended.")
+            raise AlreadySo(_("%(name)s is not suspended.") % {"name": tenant.name})
         return _resume(by, "tenant.reinstated", tenant, "suspended_at")
 
 
@@ -103,7 +104,7 @@ def delete(*, by: Principal, tenant: Tenant, typed_name: str, at: datetime) -> T
         by, tenant, grantor = _locked(by, tenant, at, even_if_deleted=True)
         check_holds(grantor, "tenants:delete")
         if tenant.deleted_at is not None:
-            raise AlreadySo(f"{tenant.name} is deleted already.")
+            raise AlreadySo(_("%(name)s is deleted already.") % {"name": tenant.name})
         check_typed_name(typed_name, tenant.name)
         return _stop(by, "tenant.deleted", tenant, deleted_at=at)
 
@@ -114,7 +115,7 @@ def restore(*, by: Principal, tenant: Tenant, at: datetime) -> Tenant:
         by, tenant, grantor = _locked(by, tenant, at, even_if_deleted=True)
         check_holds(grantor, "tenants:create")
         if tenant.deleted_at is None:
-            raise AlreadySo(f"{tenant.name} is not deleted.")
+            raise AlreadySo(_("%(name)s is not deleted.") % {"name": tenant.name})
         if not can_be_restored(tenant, at):
             raise TooLate(tenant.name)
         return _resume(by, "tenant.restored", tenant, "deleted_at")
@@ -167,21 +168,32 @@ def _clean_external_id(external_id: str) -> str | None:
     if not text:
         return None
     if len(text) > EXTERNAL_ID_MAX:
-        raise InvalidField("external_id", f"An external id has at most {EXTERNAL_ID_MAX} characters.")
+        raise InvalidField(
+            "external_id", _("An external id has at most %(most)s characters.") % {"most": EXTERNAL_ID_MAX}
+        )
     if any(unicodedata.category(character).startswith("C") for character in text):
-        raise InvalidField("external_id", "An external id can't have control or invisible characters.")
+        raise InvalidField("external_id", _("An external id can't have control or invisible characters."))
     if re.fullmatch(UUID_FORM, text):
         raise InvalidField(
-            "external_id", "This has the form of our own ids: give it a prefix, such as customer-, to tell them apart."
+            "external_id",
+            _("This has the form of our own ids: give it a prefix, such as customer-, to tell them apart."),
         )
     return text
 
 
 def _taken(name: str, slug: str, external_id: str) -> Unique:
     return {
-        NAME_TAKEN: Taken("name", f"There is a tenant named {name.strip()} here already: choose another name."),
-        SLUG_TAKEN: Taken("slug", f"{slug} is or was in use, and an address is never used again: choose another one."),
-        EXTERNAL_ID_TAKEN: Taken("external_id", f"Another tenant here has the external id {external_id.strip()}."),
+        NAME_TAKEN: Taken(
+            "name", _("There is a tenant named %(name)s here already: choose another name.") % {"name": name.strip()}
+        ),
+        SLUG_TAKEN: Taken(
+            "slug",
+            _("%(slug)s is or was in use, and an address is never used again: choose another one.") % {"slug": slug},
+        ),
+        EXTERNAL_ID_TAKEN: Taken(
+            "external_id",
+            _("Another tenant here has the external id %(external_id)s.") % {"external_id": external_id.strip()},
+        ),
     }
 
 

@@ -13,6 +13,8 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, F, Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from apitokens import ceiling, services
 from apitokens.changing import changing, check_version, record_change
@@ -21,6 +23,7 @@ from apitokens.governance.bulk import BATCH, MOST, SHOWN, Listed, listed
 from apitokens.models import DAY, ApiToken, Kind, Owner, TokenType, TokenTypeRole
 from apitokens.orders import UNSET, InvalidField, Unset
 from apitokens.principals import Principal
+from audit import words
 from audit.services import Change, record_each
 from tenants.models import Environment, Membership, Role, Tenant
 from tenants.policy import check_holds
@@ -39,11 +42,11 @@ COLUMNS = (
 )  # fmt: skip
 # Of the settings that are numbers: the least, the most, and what is said of anything else.
 RANGES = {
-    "default_lifetime": (LIFETIME_MIN, LIFETIME_MAX, "A lifetime is between one minute and fifty years."),
-    "longest_lifetime": (LIFETIME_MIN, LIFETIME_MAX, "A lifetime is between one minute and fifty years."),
-    "jwt_lifetime": (JWT_MIN, JWT_MAX, "A JWT lives for at least one minute and at most 30 days."),
-    "longest_overlap": (0, OVERLAP_MAX, "The overlap is at most 30 days; 0 is none."),
-    "quota": (1, QUOTA_MAX, "At least one. To allow none, switch the type off."),
+    "default_lifetime": (LIFETIME_MIN, LIFETIME_MAX, gettext_noop("A lifetime is between one minute and fifty years.")),
+    "longest_lifetime": (LIFETIME_MIN, LIFETIME_MAX, gettext_noop("A lifetime is between one minute and fifty years.")),
+    "jwt_lifetime": (JWT_MIN, JWT_MAX, gettext_noop("A JWT lives for at least one minute and at most 30 days.")),
+    "longest_overlap": (0, OVERLAP_MAX, gettext_noop("The overlap is at most 30 days; 0 is none.")),
+    "quota": (1, QUOTA_MAX, gettext_noop("At least one. To allow none, switch the type off.")),
 }
 
 
@@ -142,7 +145,10 @@ def change(
     """
     with _changing(by, token_type):
         if existing not in EXISTING:
-            raise InvalidField("existing", f"What becomes of existing tokens is one of {', '.join(EXISTING)}.")
+            raise InvalidField(
+                "existing",
+                _("What becomes of existing tokens is one of %(existing)s.") % {"existing": words.listed(EXISTING)},
+            )
         by, token_type = _locked(by, token_type, at)
         before = snapshot(token_type)
         check_version(expected, before)
@@ -214,15 +220,17 @@ def _settle(token_type: TokenType, change: TypeChange) -> None:
     for name, (least, most, message) in RANGES.items():
         value = given.get(name)
         if value is not None and not least <= value <= most:
-            raise InvalidField(name, message)
+            raise InvalidField(name, _(message))
     for name in COLUMNS:
         if name in given:
             setattr(token_type, name, given[name])
     if token_type.default_lifetime is None and not token_type.may_never_expire:
-        raise InvalidField("default_lifetime", "Choose a default lifetime: by this change no token may live for ever.")
+        raise InvalidField(
+            "default_lifetime", _("Choose a default lifetime: by this change no token may live for ever.")
+        )
     longest = token_type.longest_lifetime
     if longest is not None and token_type.default_lifetime is not None and token_type.default_lifetime > longest:
-        raise InvalidField("default_lifetime", "The default can't be longer than the longest lifetime.")
+        raise InvalidField("default_lifetime", _("The default can't be longer than the longest lifetime."))
     if change.roles is not UNSET:
         _list_roles(token_type, change.roles)
     token_type.save()

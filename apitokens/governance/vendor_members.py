@@ -10,6 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from apitokens import ceiling
@@ -23,6 +24,7 @@ from apitokens.orders import InvalidField
 from apitokens.principals import Principal
 from apitokens.services import Gone
 from audit.services import Detail, Refusal, record, remember
+from audit.words import listed
 from tenants.models import (
     Environment,
     Invitation,
@@ -41,7 +43,9 @@ class PeopleOnly(ceiling.OutOfReach):
     """No token, not even an environment's, has a say in who works for the vendor."""
 
     def __init__(self) -> None:
-        super().__init__("Tokens don't decide who works for the vendor: only its owners do, signed in as themselves.")
+        super().__init__(
+            _("Tokens don't decide who works for the vendor: only its owners do, signed in as themselves.")
+        )
 
 
 class EnvironmentAboveCeiling(Refusal):
@@ -51,7 +55,7 @@ class EnvironmentAboveCeiling(Refusal):
     field = "environments"
 
     def __init__(self) -> None:
-        super().__init__("You can't decide about environments that you don't cover yourself.")
+        super().__init__(_("You can't decide about environments that you don't cover yourself."))
 
 
 def invite(
@@ -128,7 +132,7 @@ def suspend(*, by: Principal, member: VendorMembership, at: datetime) -> VendorM
         own, now = _locked(by, member, "environments:delete")
         _check_covered(own, _covered(now))
         if now.suspended_at is not None:
-            raise AlreadySo("This person is suspended already.")
+            raise AlreadySo(_("This person is suspended already."))
         _check_kept(now)
         _stop(by, "vendor_membership.suspended", now, suspended_at=at)
     return now
@@ -139,7 +143,7 @@ def reinstate(*, by: Principal, member: VendorMembership, at: datetime) -> Vendo
         own, now = _locked(by, member, "environments:create")
         _check_covered(own, _covered(now))
         if now.suspended_at is None:
-            raise AlreadySo("This person is not suspended.")
+            raise AlreadySo(_("This person is not suspended."))
         before = snapshot(now)
         now.suspended_at = None
         now.save(update_fields=["suspended_at"])
@@ -292,13 +296,15 @@ def _now(member: VendorMembership) -> VendorMembership:
 
 def _clean(role: str, environments: Sequence[Environment] | None, vendor: Vendor) -> tuple[str, frozenset[UUID] | None]:
     if role not in VendorMembership.Role.values:
-        raise InvalidField("role", f"The role is one of {', '.join(VendorMembership.Role.values)}.")
+        raise InvalidField(
+            "role", _("The role is one of %(values)s.") % {"values": listed(VendorMembership.Role.values)}
+        )
     if environments is None:
         return role, None
     if not environments:
-        raise InvalidField("environments", "Choose at least one environment, or all of them.")
+        raise InvalidField("environments", _("Choose at least one environment, or all of them."))
     if any(environment.vendor_id != vendor.pk for environment in environments):
-        raise InvalidField("environments", "This is no environment of yours.")
+        raise InvalidField("environments", _("This is no environment of yours."))
     return role, frozenset(environment.pk for environment in environments)
 
 

@@ -815,4 +815,90 @@ class Migration(migrations.Migration):
                 related_name="token_types", through="apitokens.TokenTypeRole", to="tenants.role"
             ),
         ),
+        migrations.CreateModel(
+            name="PortalSession",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("digest", models.BinaryField(max_length=32)),
+                ("generation", models.PositiveIntegerField()),
+                ("sections", models.JSONField()),
+                ("return_url", models.CharField(blank=True, max_length=2000)),
+                ("locale", models.CharField(blank=True, max_length=35)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("link_expires_at", models.DateTimeField()),
+                ("ends_at", models.DateTimeField(db_index=True)),
+                ("opened_at", models.DateTimeField(null=True)),
+                ("last_seen_at", models.DateTimeField(null=True)),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="portal_sessions",
+                        to="tenants.environment",
+                    ),
+                ),
+                (
+                    "membership",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="portal_sessions",
+                        to="tenants.membership",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="portal_sessions",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "token",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="portal_sessions",
+                        to="apitokens.apitoken",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [
+                    models.Index(fields=["environment", "-created_at", "-id"], name="portalsession_of_environment")
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("digest",), name="portalsession_link_unique"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("last_seen_at__isnull", True), ("opened_at__isnull", True)),
+                            models.Q(("last_seen_at__isnull", False), ("opened_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="portalsession_seen_once_opened",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("ends_at__gte", models.F("link_expires_at")),
+                            ("link_expires_at__gt", models.F("created_at")),
+                        ),
+                        name="portalsession_ends_after_its_link",
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("membership", "tenant"),
+                        name="portalsession_membership_of_tenant",
+                        to_fields=("id", "tenant"),
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("tenant", "environment"),
+                        name="portalsession_tenant_of_environment",
+                        to_fields=("id", "environment"),
+                    ),
+                ],
+            },
+        ),
     ]

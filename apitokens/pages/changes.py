@@ -8,21 +8,26 @@ from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from apitokens.pages.targets import Known, cell, in_short, vendor_role
 from apitokens.pages.words import SECONDS, SETTINGS, at_moment, in_words
 from audit.models import AuditEvent
+from audit.words import listed
 from tenants.models import Environment
 
 FIELDS: Mapping[str, str | Promise] = {
     **SETTINGS,
+    "accent": gettext_lazy("Accent colour"),
     "api_identifiers": gettext_lazy("API identifiers"),
     "audiences": gettext_lazy("APIs"),
+    "brand_name": gettext_lazy("Name of the brand"),
+    "client_id": gettext_lazy("Client id"),
     "colour": gettext_lazy("Colour"),
     "compromised": gettext_lazy("Compromised"),
     "deadline": gettext_lazy("The old one works until"),
     "default_role": gettext_lazy("Role of a new tenant's client"),
+    "enforced": gettext_lazy("The only way in"),
     "environments": gettext_lazy("Environments"),
     "expires_at": gettext_lazy("Expires"),
     "external_id": gettext_lazy("External id"),
@@ -30,10 +35,14 @@ FIELDS: Mapping[str, str | Promise] = {
     "granted_through": gettext_lazy("Granted"),
     "ip_allowlist": gettext_lazy("Networks"),
     "key": gettext_lazy("Key"),
+    "logo": gettext_lazy("Logo"),
     "not_before": gettext_lazy("Starts"),
     "permissions": gettext_lazy("Permissions"),
+    "reauthenticate_after": gettext_lazy("People are asked again after"),
+    "embedding_origins": gettext_lazy("Embedding origins"),
     "replacement": gettext_lazy("Replaced by"),
     "roles": gettext_lazy("Roles"),
+    "secret_set_at": gettext_lazy("Secret set"),
     "secrets": gettext_lazy("Secrets and keys"),
     "signing_algorithm": gettext_lazy("Signing algorithm"),
     "strict_ceiling": gettext_lazy("Strict ceiling"),
@@ -61,7 +70,7 @@ NOTHING: Mapping[str, str | Promise] = {
     "not_before": gettext_lazy("at once"),
     "replacement": gettext_lazy("none"),
 }
-MOMENTS = {"deadline", "expires_at", "not_before"}
+MOMENTS = {"deadline", "expires_at", "not_before", "secret_set_at"}
 FIELDS_MOST, TEXT_MAX = 12, 80
 MINUS = "\N{MINUS SIGN}"
 
@@ -81,7 +90,8 @@ def changes(event: AuditEvent, known: Known) -> list[str]:
     if "from" in after:
         lines.insert(0, _("From %(environment)s") % {"environment": str(after["from"])[:TEXT_MAX]})
     if len(lines) > FIELDS_MOST:
-        lines[FIELDS_MOST:] = [_("and %d more") % (len(lines) - FIELDS_MOST)]
+        more = len(lines) - FIELDS_MOST
+        lines[FIELDS_MOST:] = [ngettext("and %(count)s more", "and %(count)s more", more) % {"count": more}]
     return lines
 
 
@@ -93,22 +103,22 @@ def _line(event: AuditEvent, known: Known, name: str) -> str:
         return known.roles(event, keys) if name == "roles" else [str(key) for key in keys]
 
     if isinstance(before, dict) and isinstance(after, dict):
-        return f"{label} {_copied(name, before, after)}"
+        return _("%(name)s %(what)s") % {"name": label, "what": _copied(name, before, after)}
     if isinstance(before, list) and isinstance(after, list):
-        return f"{label} {_of_lists(named, before, after)}"
+        return _("%(name)s %(what)s") % {"name": label, "what": _of_lists(named, before, after)}
     words = [_value(name, value, named) for value in (before, after)]
     if name == "default_role" or (name == "replacement" and event.target_kind == "role"):
         words = known.roles(event, words)
     if name not in (event.before or {}):
-        return f"{label} {words[1]}"
-    return f"{label} {words[0]} → {words[1]}"
+        return _("%(name)s %(what)s") % {"name": label, "what": words[1]}
+    return _("%(name)s %(before)s → %(after)s") % {"name": label, "before": words[0], "after": words[1]}
 
 
 def _of_lists(named: Callable[[Sequence[str]], list[str]], before: list[str], after: list[str]) -> str:
     gained = [each for each in after if each not in set(before)]
     lost = [each for each in before if each not in set(after)]
     signed = [f"{sign} {in_short(named(keys))}" for sign, keys in (("+", gained), (MINUS, lost)) if keys]
-    return " ".join(signed) or f"→ {in_short(named(after))}"
+    return " ".join(signed) or _("→ %(after)s") % {"after": in_short(named(after))}
 
 
 def _copied(kind: str, before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -119,7 +129,7 @@ def _copied(kind: str, before: dict[str, Any], after: dict[str, Any]) -> str:
     words = [f"+ {in_short(new)}"] if new else []
     if other:
         words.append(_("changed: %(what)s") % {"what": in_short(other)})
-    return ", ".join(words)
+    return listed(words)
 
 
 def _cell_of(key: str) -> str:
@@ -134,6 +144,8 @@ def _value(name: str, value: Any, named: Callable[[Sequence[str]], list[str]]) -
         return _("yes") if value else _("no")
     if isinstance(value, list):
         return in_short(named(value)) or _("none")
+    if name == "reauthenticate_after" and not value:
+        return _("never")
     if name in SECONDS:
         return in_words(value)
     if name in MOMENTS:

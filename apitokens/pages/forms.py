@@ -2,29 +2,34 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from django import forms
-from django.utils.text import capfirst
+from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from apitokens.access import grantor_for
-from apitokens.finding import Chosen, StateFilter
+from apitokens.finding import StateFilter
 from apitokens.keys import LONGEST_KEY, KeyRefused, read_public_key
 from apitokens.models import DAY, ApiToken, Kind, Owner, TokenType
 from apitokens.orders import CENTURY, DESCRIPTION_MAX, NAME_MAX, Expiry, Grant, Order
 from apitokens.pages.choices import ExplainedCheckboxes, ExplainedRadios, OfferedChoice, OfferedChoices
 from apitokens.pages.places import PagePrincipal
 from apitokens.pages.refusable import RefusableForm, VersionedForm, with_others
-from apitokens.pages.words import in_words
+from apitokens.pages.words import IN_WHICH_ZONE, in_words
 from apitokens.services import version
 from apitokens.setup import BUILT_IN
+from audit.words import listed
 from tenants.models import Environment, Permission
 from tenants.policy import why_not
 from tenants.queries import available_roles, held_roles
 
 NEVER = "never"
+OF_GRANT = ("owner", "kind", "roles", "permissions", "without")
+NAMELESS = _("A token without a name yet")
 LEAST_TO_CHOOSE = 2
 DIGITS_READ = 12
 SHOWN_PERMISSIONS = 4
@@ -115,7 +120,7 @@ class ExpiryFields(forms.Form):
         label=_("Or on a date"),
         required=False,
         widget=Moment(),
-        help_text=_("In UTC."),
+        help_text=IN_WHICH_ZONE,
     )
 
     def offer_lifetimes(self, types: Sequence[TokenType], *, unsaid: str) -> None:
@@ -156,7 +161,9 @@ class ProofFields(forms.Form):
         label=_("Its public key"),
         required=False,
         max_length=LONGEST_KEY,
-        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off", "class": "code"}),
+        widget=forms.Textarea(
+            attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off", "class": "code", "dir": "ltr"}
+        ),
         help_text=_("A JWK or a PEM. The private half stays where it is: never paste it anywhere."),
     )
 
@@ -209,14 +216,14 @@ class RestrictionFields(forms.Form):
         label=_("Only from these networks"),
         required=False,
         max_length=2500,
-        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "203.0.113.0/24"}),
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "203.0.113.0/24", "dir": "ltr"}),
         help_text=_("One IPv4 or IPv6 address or network a line. Empty: from anywhere."),
     )
     not_before = forms.DateTimeField(
         label=_("Not before"),
         required=False,
         widget=Moment(),
-        help_text=_("In UTC. It is refused until then. Empty: it works at once."),
+        help_text=format_lazy("{} {}", IN_WHICH_ZONE, _("It is refused until then. Empty: it works at once.")),
     )
     audiences = OfferedChoices(
         label=_("Only for these APIs"),
@@ -302,24 +309,6 @@ class TakeOverForm(RefusableForm):
         field.widget.explain = lambda value: (because.get(value, ""), "")
 
 
-class TokenSearch(forms.Form):
-    """Which tokens of a list: by what can stand in an address."""
-
-    kind = OfferedChoice(label=_("Kind"), required=False)
-    state = OfferedChoice(label=_("State"), required=False)
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.fields["kind"].choices = [("", _("Every kind")), *((kind, words[0]) for kind, words in KIND_HELP.items())]
-        self.fields["state"].choices = [("", _("Every state")), *STATE_WORDS.items()]
-
-    def chosen(self) -> Chosen:
-        """What no token can match is as if it had not been asked for: an old address still opens the list."""
-        asked = self.cleaned_data if self.is_valid() else {}
-        kind, state = asked.get("kind", ""), asked.get("state", "")
-        return Chosen(kind=kind if kind in Kind.values else "", state=state if state in set(StateFilter) else "")
-
-
 class TokenForm(NonceForm, TokenNaming, ExpiryFields, ProofFields, RestrictionFields):
     """A new token: four fields that matter, the rest under *Restrict further*."""
 
@@ -398,9 +387,23 @@ class TokenForm(NonceForm, TokenNaming, ExpiryFields, ProofFields, RestrictionFi
         offered = frozenset().union(*(role.permissions for role in held.values()))
         self.fields["without"].choices = _pairs(key for key in offered if grantor.holds(key))
 
+    # What says what it may do; the rest is its name, and how it proves itself.
+    judged = frozenset({*RestrictionFields.under_restrictions, *ExpiryFields.base_fields, *OF_GRANT})
+
     def order(self) -> Order:
         """What the person asks for."""
+        return self._order(self.cleaned_data)
+
+    def draft(self) -> Order | None:
+        """The order as far as it is filled in, under no name yet; None as long as nobody knows for whom it is."""
         data = self.cleaned_data
+        if not (data.get("owner") and data.get("kind")) or not self.judged.isdisjoint(self.errors):
+            return None
+        if data["owner"] != Owner.USER and not (data["roles"] or data.get("permissions")):
+            return None
+        return replace(self._order({"name": "", "description": "", **data}), name=str(NAMELESS), public_key=None)
+
+    def _order(self, data: dict[str, Any]) -> Order:
         return Order(
             owner=data["owner"],
             kind=data["kind"],
@@ -432,8 +435,13 @@ def in_short(permissions: Iterable[str]) -> str:
     """The vendor's own permissions first: they are what tells roles apart."""
     ordered = sorted(permissions, key=lambda key: (key in BUILT_IN, key))
     more = len(ordered) - SHOWN_PERMISSIONS
-    named = ", ".join(ordered[:SHOWN_PERMISSIONS])
-    return str(_("%(named)s and %(more)s more") % {"named": named, "more": more}) if more > 0 else named
+    named = listed(ordered[:SHOWN_PERMISSIONS])
+    if more <= 0:
+        return named
+    return ngettext("%(words)s and %(count)s more", "%(words)s and %(count)s more", more) % {
+        "words": named,
+        "count": more,
+    }
 
 
 def _pairs(keys: Iterable[str]) -> list[tuple[str, str]]:

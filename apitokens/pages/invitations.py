@@ -1,7 +1,6 @@
 """The page behind an invitation's link. Whoever opens it is signed in, or has an account, or neither."""
 
 from django.contrib import messages
-from django.contrib.auth import login
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -10,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from accounts.confirming import sign_in_invited
 from apitokens import access
 from apitokens.access import PortalRequest
 from apitokens.governance import invitations
@@ -17,10 +17,10 @@ from apitokens.pages.member_forms import JoinForm
 from apitokens.pages.member_rows import ROLE_NAMES, environments_label
 from apitokens.services import Gone
 from audit.services import Refusal
+from audit.words import listed
 from tenants.models import Invitation, VendorMembership
 
 UNPROCESSABLE = 422
-BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 
 
 @never_cache
@@ -36,6 +36,8 @@ def invitation(request: PortalRequest, key: str) -> HttpResponse:
 def _opened(request: PortalRequest, key: str) -> HttpResponse:
     found = invitations.find(key)
     invitations.check_open(found, at=timezone.now())
+    if found.tenant is not None:
+        request.branded = found.tenant.environment
     if request.user.is_authenticated:
         return _signed_in(request, found, key)
     if invitations.account_for(found) is not None:
@@ -71,7 +73,7 @@ def _newcomer(request: PortalRequest, found: Invitation, key: str) -> HttpRespon
                 raise
             form.add_refusal(refusal)
         else:
-            login(request, joined.user, backend=BACKEND)
+            sign_in_invited(request, joined.user)
             return _welcome(request, found)
     return _page(request, found, form=form, status=UNPROCESSABLE if form.errors else 200)
 
@@ -89,7 +91,7 @@ def _page(request: PortalRequest, found: Invitation, *, status: int = 200, **mor
 
 def _offer(found: Invitation) -> dict[str, object]:
     if found.tenant is not None:
-        roles = ", ".join(found.roles.order_by("-level", "key").values_list("name", flat=True))
+        roles = listed(found.roles.order_by("-level", "key").values_list("name", flat=True))
         return {"place": found.tenant.name, "offer": roles, "environment": found.tenant.environment}
     role = ROLE_NAMES[VendorMembership.Role(found.vendor_role)]
     return {"place": found.vendor.name, "offer": f"{role} · {environments_label(found)}"}

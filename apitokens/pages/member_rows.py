@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from apitokens.pages.places import PagePrincipal, Place
+from audit.words import listed
 from tenants.models import Invitation, Membership, VendorMembership
 
 ROLE_NAMES = {
@@ -68,7 +69,7 @@ class MemberRow(WhoRow):
 
     @property
     def roles_label(self) -> str:
-        return ", ".join(role.name for role in self.member.roles.all()) or _("No role")
+        return listed(role.name for role in self.member.roles.all()) or _("No role")
 
     @property
     def level(self) -> int | None:
@@ -141,7 +142,7 @@ class InvitationRow:
         if self.invitation.tenant_id is None:
             role = ROLE_NAMES[VendorMembership.Role(self.invitation.vendor_role)]
             return f"{role} · {environments_label(self.invitation)}"
-        return ", ".join(role.name for role in self.invitation.roles.all())
+        return listed(role.name for role in self.invitation.roles.all())
 
     @property
     def expires_at(self) -> datetime:
@@ -160,4 +161,4 @@ class InvitationRow:
 def environments_label(row: VendorMembership | Invitation) -> str:
     if row.in_all_environments:
         return _("All environments")
-    return ", ".join(environment.name for environment in row.environments.all())
+    return listed(environment.name for environment in row.environments.all())

@@ -8,10 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
 from apitokens.access import environments_of, memberships_of
+from apitokens.models import PortalSession
 from apitokens.pages.places import PagePrincipal, Place
 from apitokens.principals import ConsolePrincipal
 from tenants.models import Environment, Membership, VendorMembership
@@ -42,9 +44,19 @@ PORTAL_TABS = (
     TabTo("apitokens:read", gettext_lazy("Tokens"), "tokens", "key-round"),
     TabTo("members:read", gettext_lazy("Members"), "members", "users"),
     TabTo("roles:read", gettext_lazy("Roles"), "roles", "users-round"),
+    TabTo("sso:read", gettext_lazy("Single sign-on"), "sso", "log-in"),
     TabTo("usage:read", gettext_lazy("Usage"), "usage", "chart-column"),
     TabTo("audit:read", gettext_lazy("Audit"), "audit", "scroll-text"),
 )
+# A person's own pages, which are in no tenant.
+PERSONAL_TABS = (
+    (gettext_lazy("Your profile"), "account", "circle-user-round"),
+    (gettext_lazy("My tokens"), "portal:my-tokens", "key-round"),
+    (gettext_lazy("Security"), "mfa_index", "shield-check"),
+    (gettext_lazy("Sessions"), "usersessions_list", "monitor"),
+)
+# Not for an identity vouched for elsewhere, which signs in there.
+LOCAL_TABS = frozenset({"mfa_index"})
 
 
 @dataclass
@@ -54,6 +66,8 @@ class Navigation:
     principal: PagePrincipal | None
     place: Place | None
     tabs_to: Sequence[TabTo]
+    # Of an embedded page: it shows one tenant, some of its sections, and nothing of the person's own.
+    portal_session: PortalSession | None
 
     @property
     def user_label(self) -> str:
@@ -61,7 +75,8 @@ class Navigation:
 
     @cached_property
     def tenants(self) -> list[Membership]:
-        return list(memberships_of(self.user)[:50])
+        found = memberships_of(self.user)
+        return list(found.filter(pk=self.portal_session.membership_id) if self.portal_session else found[:50])
 
     @cached_property
     def environments(self) -> list[Environment]:
@@ -95,14 +110,32 @@ class Navigation:
         return self.principal.environment if self.principal else None
 
     @cached_property
+    def personal_tabs(self) -> list[Tab]:
+        """The person's own pages."""
+        if self.portal_session:
+            return []
+        is_vouched = self.user.voucher_id is not None
+        hidden = LOCAL_TABS if is_vouched else frozenset()
+        offered = [(label, reverse(name), icon) for label, name, icon in PERSONAL_TABS if name not in hidden]
+        here = max((url for _, url, _ in offered if self.path.startswith(url)), key=len, default="")
+        return [Tab(label=str(label), url=url, icon=icon, is_current=url == here) for label, url, icon in offered]
+
+    @cached_property
     def tabs(self) -> list[Tab]:
         """Tabs that would answer 403 are absent."""
         if self.principal is None or self.place is None:
-            return []
-        offered = [(to, self.place.url(to.name)) for to in self.tabs_to if self.principal.holds(to.permission)]
+            if self.portal_session:
+                return []
+            is_own = any(tab.is_current for tab in self.personal_tabs)
+            return self.personal_tabs if is_own or self.path == reverse("account_change_password") else []
+        offered = [(to, self.place.url(to.name)) for to in self.tabs_to if self._offers(to, self.principal)]
         # The longest address that leads here: one tab's may begin like another's.
         here = max((url for _, url in offered if self.path.startswith(url)), key=len, default="")
         return [Tab(label=str(to.label), url=url, icon=to.icon, is_current=url == here) for to, url in offered]
+
+    def _offers(self, to: TabTo, principal: PagePrincipal) -> bool:
+        is_shown = self.portal_session is None or to.name in self.portal_session.sections
+        return is_shown and principal.holds(to.permission)
 
 
 def navigation(request: HttpRequest) -> dict[str, Navigation | None]:
@@ -116,5 +149,6 @@ def navigation(request: HttpRequest) -> dict[str, Navigation | None]:
         principal=getattr(request, "principal", None),
         place=getattr(request, "place", None),
         tabs_to=getattr(request, "tabs_to", ()),
+        portal_session=getattr(request, "portal_session", None),
     )
     return {"nav": nav}

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.urls import reverse
+from django.conf import settings
+from django.urls import get_script_prefix, reverse
 
 from apitokens.access import PortalRequest
 from apitokens.principals import ConsolePrincipal, MemberPrincipal
@@ -23,6 +24,11 @@ class Place:
 
     def url(self, name: str, *more: object) -> str:
         return reverse(f"{self.namespace}:{name}", args=[self.slug, *more])
+
+
+def outside(name: str, *args: object) -> str:
+    """An address that is no page's: the same wherever the page is that leads there, be it an embedded one."""
+    return "/" + reverse(name, settings.ROOT_URLCONF, args=args).removeprefix(get_script_prefix())
 
 
 class PageRequest(PortalRequest):

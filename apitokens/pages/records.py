@@ -38,11 +38,14 @@ FAMILIES = {
     "access": gettext_lazy("Refused at the door"),
     "admin": gettext_lazy("The operator"),
     "apitoken": gettext_lazy("Tokens"),
+    "brand": gettext_lazy("Brand"),
+    "sso": gettext_lazy("Single sign-on"),
     "configuration": gettext_lazy("Copied configuration"),
     "environment": gettext_lazy("Environment"),
     "invitation": gettext_lazy("Invitations"),
     "membership": gettext_lazy("Members"),
     "permission": gettext_lazy("Permissions"),
+    "portal_session": gettext_lazy("Portal sessions"),
     "role": gettext_lazy("Roles"),
     "signing_key": gettext_lazy("Signing keys"),
     "tenant": gettext_lazy("Tenants"),
@@ -65,7 +68,7 @@ EVENT_HEADS = (
     "tenant", "tenant_id", "target_kind", "target", "target_id", "before", "after", "ip", "request_id", "id",
     "changes",
 )  # fmt: skip
-TOKEN_FILTERS = ("tenant", "owner", "kind", "role", "creator", "parent", "state")
+TOKEN_FILTERS = ("tenant", "owner", "kind", "role", "creator", "parent", "state", "never_used", "expiring")
 TOKEN_HEADS = (
     "id", "client_id", "name", "description", "owner", "owner_name", "kind", "tenant", "tenant_id", "state", "roles",
     "granted", "permissions", "last_four", "ip_allowlist", "audiences", "created_at", "created_by", "not_before",
@@ -179,6 +182,8 @@ def _chosen(request: PageRequest) -> Chosen:
             asked[name] = UUID(asked[name])
         except ValueError as error:
             raise InvalidField(name, _("This is no id.")) from error
+    for name in {"never_used", "expiring"} & set(asked):
+        asked[name] = asked[name] == "true"
     return Chosen(**asked)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from django import forms
-from django.utils.text import capfirst
+from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from apitokens.governance.roles import KEY_MAX, RoleChange
@@ -24,8 +24,9 @@ class RoleForm(VersionedForm):
     name = forms.CharField(label=_("Name"), max_length=NAME_MAX)
     level = forms.IntegerField(
         label=_("Level"),
-        help_text=_("From 0 to %(most)s; higher means more power. Nobody gives a role above their own level.")
-        % {"most": LEVEL_MAX},
+        help_text=format_lazy(
+            _("From 0 to {most}; higher means more power. Nobody gives a role above their own level."), most=LEVEL_MAX
+        ),
     )
     permissions = OfferedChoices(label=_("Permissions"), required=False, widget=ExplainedCheckboxes)
     built_in = OfferedChoices(
@@ -47,7 +48,7 @@ class RoleForm(VersionedForm):
         super().__init__(*args, version=version, **kwargs)
         has = held.permissions if held else frozenset()
         rows = sorted(offered, key=lambda row: row.key)
-        described = {row.key: row.description for row in rows}
+        described = {row.key: row.meaning for row in rows}
 
         def explain(key: str) -> tuple[str, str]:
             lacks = not grantor.holds(key) and key not in has

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from django.utils.translation import gettext as _
@@ -16,13 +16,16 @@ from apitokens.governance.members import TOKENS_KEPT
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.pages.changes import changes
 from apitokens.pages.places import PagePrincipal, Place
+from apitokens.pages.reasons import reason_in_words
 from apitokens.pages.targets import known
 from apitokens.pages.words import KINDS, at_moment, last_used_in_words
 from apitokens.policy import Beyond, State
 from apitokens.principals import ConsolePrincipal
 from apitokens.services import is_own, needs
 from audit.models import ActorKind, AuditEvent, Outcome
+from audit.words import listed
 
+RECENTLY = timedelta(days=7)
 STATES = {
     State.USABLE: ("usable", gettext_lazy("Active")),
     State.DISABLED: ("disabled", gettext_lazy("Disabled")),
@@ -110,9 +113,16 @@ VERBS = {
     "permission.created": gettext_lazy("Made the permission"),
     "permission.edited": gettext_lazy("Changed the permission"),
     "permission.deleted": gettext_lazy("Deleted the permission"),
+    "portal_session.created": gettext_lazy("Opened the portal for somebody"),
+    "portal_session.opened": gettext_lazy("Came in from the vendor's product"),
+    "portal_session.ended": gettext_lazy("Ended a portal session"),
     "user.erased": gettext_lazy("Erased a person"),
     "admin.changed": gettext_lazy("Changed by the operator"),
     "access.denied": gettext_lazy("Asked for what needs a permission"),
+    "sso.configured": gettext_lazy("Set single sign-on up"),
+    "sso.changed": gettext_lazy("Changed single sign-on"),
+    "sso.removed": gettext_lazy("Removed single sign-on"),
+    "sso.admitted": gettext_lazy("Came in by single sign-on"),
     "tenant.created": gettext_lazy("Created the tenant"),
     "tenant.edited": gettext_lazy("Changed the tenant"),
     "tenant.suspended": gettext_lazy("Suspended the tenant"),
@@ -127,6 +137,7 @@ VERBS = {
     "environment.deleted": gettext_lazy("Deleted the environment"),
     "environment.restored": gettext_lazy("Restored the environment"),
     "environment.erased": gettext_lazy("Erased the environment"),
+    "brand.changed": gettext_lazy("Changed the brand of the environment"),
     "environment.configuration_copied": gettext_lazy("Copied the configuration of another environment"),
     "signing_key.published": gettext_lazy("Published the next signing key"),
     "signing_key.activated": gettext_lazy("Let the signing key take over"),
@@ -156,6 +167,13 @@ TRIED = {
     "invitation.sent": gettext_lazy("Tried to invite somebody"),
     "invitation.revoked": gettext_lazy("Tried to revoke an invitation"),
     "invitation.accepted": gettext_lazy("Tried to accept an invitation"),
+    "portal_session.created": gettext_lazy("Tried to open the portal for somebody"),
+    "portal_session.ended": gettext_lazy("Tried to end portal sessions"),
+    "sso.configured": gettext_lazy("Tried to set single sign-on up"),
+    "sso.changed": gettext_lazy("Tried to change single sign-on"),
+    "sso.removed": gettext_lazy("Tried to remove single sign-on"),
+    "sso.admitted": gettext_lazy("Was not let in by single sign-on"),
+    "membership.resumed": gettext_lazy("Tried to let a removed member in again"),
     "vendor_membership.changed": gettext_lazy("Tried to change what somebody of the vendor may do"),
     "vendor_membership.suspended": gettext_lazy("Tried to suspend somebody of the vendor"),
     "vendor_membership.reinstated": gettext_lazy("Tried to reinstate somebody of the vendor"),
@@ -182,6 +200,7 @@ TRIED = {
     "environment.reinstated": gettext_lazy("Tried to reinstate the environment"),
     "environment.deleted": gettext_lazy("Tried to delete the environment"),
     "environment.restored": gettext_lazy("Tried to restore the environment"),
+    "brand.changed": gettext_lazy("Tried to change the brand of the environment"),
     "environment.configuration_copied": gettext_lazy("Tried to copy the configuration of another environment"),
     "signing_key.published": gettext_lazy("Tried to rotate the signing key"),
     "signing_key.compromised": gettext_lazy("Tried to declare a signing key compromised"),
@@ -292,11 +311,16 @@ class TokenRow:
         return last_used_in_words(self.token.last_used_at, self.token.last_used_ip, never=_("never"))
 
     @property
+    def is_in_use(self) -> bool:
+        """Whether it was used so recently that something surely depends on it."""
+        return self.token.last_used_at is not None and self.token.last_used_at > self.at - RECENTLY
+
+    @property
     def roles_label(self) -> str:
         if self.token.granted_through == "owner":
             return _("Same as its owner")
         names = sorted({row[1] for row in self.token.role_rows})
-        return ", ".join(names) if names else _("Picked permissions")
+        return listed(names) if names else _("Picked permissions")
 
     @property
     def created_by(self) -> str:
@@ -480,7 +504,7 @@ class EventRow:
     def who(self) -> str:
         """Who, in which tenant, why it was refused, and from where."""
         tenant = self.tenant if self.tenant != self.target else ""
-        return " · ".join(filter(None, [self.actor, tenant, self.event.reason.replace("_", " "), self.event.ip]))
+        return " · ".join(filter(None, [self.actor, tenant, reason_in_words(self.event.reason), self.event.ip]))
 
     @property
     def refused(self) -> bool:

@@ -9,12 +9,14 @@ from uuid import UUID
 
 from django.db.models import Model, Q
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.pages.member_rows import ROLE_NAMES
 from apitokens.pages.words import KINDS, OWNERS
 from audit.models import AuditEvent
 from audit.queries import names_of, traces_of
+from audit.words import listed
 from tenants.models import Environment, Membership, Permission, Role, Tenant, VendorMembership
 
 # What has a name of its own, and where it is; the vendor's environment is a wall for all of them.
@@ -49,7 +51,7 @@ class Known:
     def target(self, event: AuditEvent) -> str:
         detail = described(event)
         match event.target_kind:
-            case "membership" | "vendor_membership":
+            case "membership" | "vendor_membership" | "portal_session":
                 return self._person(event, detail)
             case "token_type":
                 return cell(detail)
@@ -172,9 +174,10 @@ def as_uuid(value: Any) -> UUID | None:
 def cell(detail: Mapping[str, Any]) -> str:
     """The owner and kind of a token type: "A tenant: Client credentials"."""
     try:
-        return f"{OWNERS[Owner(detail['owner'])]}: {KINDS[Kind(detail['kind'])]}"
+        owner, kind = OWNERS[Owner(detail["owner"])], KINDS[Kind(detail["kind"])]
     except (KeyError, ValueError):
         return ""
+    return _("%(owner)s: %(kind)s") % {"owner": owner, "kind": kind}
 
 
 def vendor_role(role: str) -> str:
@@ -183,7 +186,10 @@ def vendor_role(role: str) -> str:
 
 def in_short(words: Sequence[str], most: int = 6) -> str:
     """The first few, and how many more there are."""
-    shown = ", ".join(word[:80] for word in words[:most])
-    if len(words) <= most:
+    shown = listed(word[:80] for word in words[:most])
+    if (more := len(words) - most) <= 0:
         return shown
-    return _("%(words)s and %(count)d more") % {"words": shown, "count": len(words) - most}
+    return ngettext("%(words)s and %(count)s more", "%(words)s and %(count)s more", more) % {
+        "words": shown,
+        "count": more,
+    }

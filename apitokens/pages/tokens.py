@@ -3,8 +3,8 @@
 The addresses say through which door each is reached (`urls`); here it is open already.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.contrib import messages
@@ -12,56 +12,140 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apitokens import access, explaining, services
-from apitokens.finding import among
+from apitokens.finding import among, token_ids_in
 from apitokens.models import ApiToken, Kind, Owner
 from apitokens.orders import Order, name_key
-from apitokens.pages.connect import key_snippets, save_commands, snippets
-from apitokens.pages.forms import DeletionForm, TakeOverForm, TokenEditForm, TokenForm, TokenSearch
+from apitokens.pages.connect import env_file, key_snippets, save_commands, snippets
+from apitokens.pages.forms import DeletionForm, TakeOverForm, TokenEditForm, TokenForm
 from apitokens.pages.paging import page_of
 from apitokens.pages.places import PagePrincipal, PageRequest
+from apitokens.pages.preview import preview_of
 from apitokens.pages.proofs import proofs_of
 from apitokens.pages.records import tokens_csv_url
 from apitokens.pages.rows import TokenRow, event_rows
-from apitokens.pages.usage import of_token
+from apitokens.pages.searching import TokenSearch
+from apitokens.pages.usage import use_of
 from apitokens.pages.words import at_moment, in_words
-from apitokens.paging import TokenPages
+from apitokens.paging import Sort, TokenPages
 from apitokens.policy import Layer
-from apitokens.querysets import ApiTokenQuerySet
+from apitokens.querysets import SHOWN, ApiTokenQuerySet
 from audit.models import AuditEvent
 from audit.services import Refusal
+from audit.words import grouped, listed
 from tenants.policy import PermissionMissing
 
 UNPROCESSABLE = 422
 # Of what a token made, how many its page names.
 CHILDREN = 20
+# Beyond this nobody reads a number, and counting would take longer than the page.
+COUNTED = 1_000
 
 
-@require_safe
+@sensitive_post_parameters("q")
+@require_http_methods(["GET", "HEAD", "POST"])
 def tokens(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
-    """Both kinds in one list: the tenant's and the person's own, or the environment's own."""
-    at = timezone.now()
-    visible, search = access.visible_tokens(principal), TokenSearch(request.GET or None)
+    """Both kinds in one list: the tenant's and the person's own, or the environment's own.
+
+    What is looked for is sent, since it may be a secret; whatever else it is, it then stands in the address (R1).
+    """
+    visible = access.visible_tokens(principal)
     if principal.tenant is None:
-        visible = visible.filter(owner=Owner.ENVIRONMENT)
-    found = among(visible, search.chosen(), environment=principal.environment, at=at)
-    pages = TokenPages()
+        visible = visible.filter(owner=Owner.ENVIRONMENT, tenant=None)
+    sent = request.POST if request.method == "POST" else request.GET
+    search = TokenSearch(sent or None, principal=principal, visible=visible)
+    if request.method != "POST":
+        return _listed(request, principal, search, visible.none() if search.has_secret else visible)
+    if search.has_secret:
+        found = visible.filter(token_id__in=token_ids_in(sent.get("q", ""))).order_by("pk").first()
+        if found is not None:
+            return redirect(request.place.url("token", found.token_id))
+        return _listed(request, principal, search, visible.none(), is_unknown=True)
+    if search.errors:
+        return _listed(request, principal, search, visible)
+    return redirect(request.place.url("tokens") + search.query())
+
+
+def _listed(
+    request: PageRequest,
+    principal: PagePrincipal,
+    search: TokenSearch,
+    visible: ApiTokenQuerySet,
+    *,
+    is_unknown: bool = False,
+) -> HttpResponse:
+    """`is_unknown`: a secret was sent that is none of a token which this person may see."""
+    at, chosen = timezone.now(), search.chosen()
+    pages = TokenPages(search.sorted_by, read=SHOWN[access.sees_flags(principal)])
+    found = among(visible, chosen, environment=principal.environment, at=at)
+    rows = token_rows(page_of(pages, found, request), request, principal, at)
     context = {
-        "tokens": token_rows(page_of(pages, with_all_shown(found, principal), request), request, principal, at),
+        "tokens": rows,
+        "count": _counted(found) if rows else "",
         "can_create": _may_create(principal),
         "create_url": request.place.url("token-new"),
         "search": search,
-        "is_filtered": not search.chosen().is_empty,
-        "csv_url": tokens_csv_url(
-            request, search.chosen() if principal.tenant else replace(search.chosen(), owner=Owner.ENVIRONMENT)
-        ),
+        "is_filtered": not chosen.is_empty or search.has_secret or bool(search.errors),
+        "is_unknown": is_unknown,
+        "heads": _heads(request, search),
+        "acts": acts_on(request, rows, query=search.query()),
+        "csv_url": tokens_csv_url(request, chosen if principal.tenant else replace(chosen, owner=Owner.ENVIRONMENT)),
         "next_url": pages.get_next_link(),
         "previous_url": pages.get_previous_link(),
     }
-    return render(request, "portal/tokens/list.html", context)
+    status = UNPROCESSABLE if search.errors and request.method == "POST" else 200
+    return render(request, "portal/tokens/list.html", context, status=status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acts:
+    """What can be done to tokens of a list from within it; `query` narrowed the list that is called `place`."""
+
+    url: str
+    place: str
+    query: str
+    has_boxes: bool
+
+
+def acts_on(request: PageRequest, rows: Sequence[TokenRow], *, place: str = "tokens", query: str = "") -> Acts | None:
+    """None where nothing can be done to any of them."""
+    has_boxes = any(row.can_delete for row in rows)
+    if not has_boxes and not any(row.can_enable for row in rows):
+        return None
+    return Acts(url=request.place.url("tokens-ticked"), place=place, query=query, has_boxes=has_boxes)
+
+
+def _counted(found: ApiTokenQuerySet) -> str:
+    """How many there are, as far as it is worth counting."""
+    count = found.order_by()[: COUNTED + 1].count()
+    if count > COUNTED:
+        return _("More than %(count)s tokens") % {"count": grouped(COUNTED)}
+    return ngettext("%(count)d token", "%(count)d tokens", count) % {"count": count}
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column by which the list can be sorted; `direction` as `aria-sort` has it."""
+
+    url: str
+    direction: str
+
+
+def _heads(request: PageRequest, search: TokenSearch) -> dict[str, Head]:
+    """What is pressed a second time turns round."""
+    heads = {}
+    for first in (Sort.NAME, Sort.NEWEST, Sort.LAST_USED, Sort.EXPIRES_FIRST):
+        column = first.removeprefix("-")
+        is_current = search.sorted_by.removeprefix("-") == column
+        turned = column if search.sorted_by.startswith("-") else f"-{column}"
+        direction = ("descending" if search.sorted_by.startswith("-") else "ascending") if is_current else ""
+        url = request.place.url("tokens") + search.query(sort=turned if is_current else first.value)
+        heads[column] = Head(url=url, direction=direction)
+    return heads
 
 
 def with_all_shown(tokens: ApiTokenQuerySet, principal: PagePrincipal) -> ApiTokenQuerySet:
@@ -82,6 +166,8 @@ def token_new(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
     if not _may_create(principal):
         access.require(principal, "apitokens:create" if principal.tenant else "environment-tokens:create")
     form = TokenForm(request.POST if request.method == "POST" else None, principal=principal)
+    if request.method == "POST" and request.POST.get("step") in {"preview", "review"}:
+        return _previewed(request, principal, form)
     taken = None
     if form.is_valid():
         order = form.order()
@@ -106,8 +192,27 @@ def token_new(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
                 return show_secret(request, principal, issued.token, issued.plaintext, heading=heading)
             messages.success(request, _("The token was made. It proves itself by the key that you hold."))
             return redirect(request.place.url("token", issued.token.token_id))
-    status = UNPROCESSABLE if form.errors else 200
-    return render(request, "portal/tokens/new.html", {"form": form, "taken": taken}, status=status)
+    return _form(request, principal, form, taken=taken)
+
+
+def _previewed(request: PageRequest, principal: PagePrincipal, form: TokenForm) -> HttpResponse:
+    """What it would be allowed to do: beside the form, or alone for a page that shows it beside what is chosen."""
+    if request.POST["step"] == "review":
+        return _form(request, principal, form)
+    context = {"preview": preview_of(form, principal, at=timezone.now())}
+    return render(request, "portal/tokens/_preview.html", context)
+
+
+def _form(
+    request: PageRequest, principal: PagePrincipal, form: TokenForm, *, taken: TokenRow | None = None
+) -> HttpResponse:
+    context = {
+        "form": form,
+        "taken": taken,
+        "create_url": request.place.url("token-new"),
+        "preview": preview_of(form, principal, at=timezone.now()) if form.is_bound else None,
+    }
+    return render(request, "portal/tokens/new.html", context, status=UNPROCESSABLE if form.errors else 200)
 
 
 @require_safe
@@ -130,7 +235,7 @@ def token(request: PageRequest, principal: PagePrincipal, token_id: str) -> Http
         "facts": _facts(row),
         "proofs": (proofs := proofs_of(found, row.at)),
         "snippets": key_snippets(found, key) if (key := proofs.newest and proofs.newest.secret.public_key) else [],
-        "usage": of_token(principal, found, at=row.at),
+        "use": use_of(principal, found, asked=request.GET.get("use", ""), url=row.url, at=row.at),
         "events": event_rows(events[:50]),
         "actions": row,
     }
@@ -297,6 +402,7 @@ def show_secret(
         ],
         "snippets": snippets(found, plaintext),
         "save_commands": save_commands(found, plaintext),
+        "env_file": env_file(found, plaintext),
     }
     return render(request, "portal/tokens/secret.html", context)
 
@@ -328,6 +434,6 @@ def _facts(row: TokenRow) -> list[tuple[str, str]]:
         *([(_("Starts"), at_moment(found.not_before))] if found.not_before else []),
         (_("Expires"), at_moment(found.expires_at) if found.expires_at else _("never")),
         *([(_("Will be deleted"), at_moment(row.erased_at))] if row.erased_at else []),
-        (_("Usable from"), ", ".join(found.ip_allowlist) or _("anywhere")),
-        *([(_("Only for the APIs"), ", ".join(found.audiences))] if found.audiences else []),
+        (_("Usable from"), listed(found.ip_allowlist) or _("anywhere")),
+        *([(_("Only for the APIs"), listed(found.audiences))] if found.audiences else []),
     ]

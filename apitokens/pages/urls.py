@@ -1,18 +1,34 @@
 from django.urls import path
 
-from apitokens.pages import invitations, members, records, roles, rotation, tokens, usage, views
+from apitokens.pages import (
+    invitations,
+    members,
+    personal,
+    records,
+    roles,
+    rotation,
+    sign_in,
+    sso,
+    ticked,
+    tokens,
+    usage,
+    views,
+)
 from apitokens.pages.doors import tenant_page
 
 app_name = "portal"
 _to_tokens = tenant_page("apitokens:read")
 _to_members = tenant_page("members:read")
 _to_roles = tenant_page("roles:read")
+_to_sso = tenant_page("sso:read")
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("account/tokens/", personal.my_tokens, name="my-tokens"),
     path("t/<slug:slug>/", tenant_page(None)(views.tenant), name="tenant"),
     path("t/<slug:slug>/tokens/", _to_tokens(tokens.tokens), name="tokens"),
     path("t/<slug:slug>/tokens/new/", _to_tokens(tokens.token_new), name="token-new"),
+    path("t/<slug:slug>/tokens/ticked/", _to_tokens(ticked.tokens_ticked), name="tokens-ticked"),
     path("t/<slug:slug>/tokens/<str:token_id>/", _to_tokens(tokens.token), name="token"),
     path("t/<slug:slug>/tokens/<str:token_id>/edit/", _to_tokens(tokens.token_edit), name="token-edit"),
     path("t/<slug:slug>/tokens/<str:token_id>/disable/", _to_tokens(tokens.token_disable), name="token-disable"),
@@ -57,5 +73,14 @@ urlpatterns = [
     path("t/<slug:slug>/roles/<uuid:role_id>/edit/", _to_roles(roles.role_edit), name="role-edit"),
     path("t/<slug:slug>/roles/<uuid:role_id>/delete/", _to_roles(roles.role_delete), name="role-delete"),
     path("t/<slug:slug>/leave/", tenant_page(None)(members.leave), name="leave"),
+    path("sign-in/", sign_in.find, name="sign-in-find"),
+    path("t/<slug:slug>/sign-in/", sign_in.sign_in, name="sign-in"),
+    path("t/<slug:slug>/sign-in/callback/", sign_in.callback, name="sign-in-callback"),
+    path("t/<slug:slug>/sso/", _to_sso(sso.single_sign_on), name="sso"),
+    path("t/<slug:slug>/sso/edit/", _to_sso(sso.edit), name="sso-edit"),
+    path("t/<slug:slug>/sso/enforce/", _to_sso(sso.enforce), name="sso-enforce"),
+    path("t/<slug:slug>/sso/remove/", _to_sso(sso.remove), name="sso-remove"),
+    path("t/<slug:slug>/sso/try/", _to_sso(sso.try_out), name="sso-try"),
+    path("t/<slug:slug>/sso/<uuid:removed_id>/readmit/", _to_sso(sso.readmit), name="sso-readmit"),
     path("invitations/<str:key>/", invitations.invitation, name="invitation"),
 ]

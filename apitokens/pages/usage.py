@@ -22,47 +22,53 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 
 from apitokens import access
-from apitokens.counting import Interval, Share, Shares, Span, by_day, by_tenant, by_token, hours_of, span_of, total
+from apitokens.counting import Interval, Share, Shares, Span, by_tenant, by_time, by_token, hours_of, span_of, total
 from apitokens.models import ApiToken, UsageHour
+from apitokens.pages.charts import Chart, Moment
 from apitokens.pages.places import PagePrincipal, PageRequest, Place
 from apitokens.pages.targets import as_uuid
 from audit.queries import traces_of
+from audit.words import grouped, listed
 from tenants.models import Tenant
 
 DAYS = (7, 30, 90)
-DAYS_OF_TOKEN = 7
 SHOWN = 20
 Outcome = UsageHour.Outcome
 
 
 @dataclass(frozen=True)
 class Column:
-    """What people are shown of the outcomes: fewer of them, in words."""
+    """What people are shown of the outcomes: fewer of them, in words. `kind` is the colour of its bars."""
 
+    kind: str
     label: str | Promise
     outcomes: frozenset[str]
 
     def number(self, counts: Mapping[str, int]) -> Number:
-        return Number(str(self.label), sum(counts.get(outcome, 0) for outcome in self.outcomes))
+        return Number(self.kind, str(self.label), sum(counts.get(outcome, 0) for outcome in self.outcomes))
 
 
 COLUMNS = (
-    Column(gettext_lazy("JWTs issued"), frozenset({Outcome.GRANTED})),
-    Column(gettext_lazy("API requests"), frozenset({Outcome.ACCEPTED})),
-    Column(gettext_lazy("Introspected"), frozenset({Outcome.INTROSPECTED})),
-    Column(gettext_lazy("Refused"), frozenset({Outcome.UNUSABLE, Outcome.REJECTED})),
-    Column(gettext_lazy("Wrong secret"), frozenset({Outcome.WRONG_SECRET, Outcome.RETIRED_SECRET})),
+    Column("issued", gettext_lazy("JWTs issued"), frozenset({Outcome.GRANTED})),
+    Column("accepted", gettext_lazy("API requests"), frozenset({Outcome.ACCEPTED})),
+    Column("introspected", gettext_lazy("Introspected"), frozenset({Outcome.INTROSPECTED})),
+    Column("refused", gettext_lazy("Refused"), frozenset({Outcome.UNUSABLE, Outcome.REJECTED})),
+    Column("wrong", gettext_lazy("Wrong secret"), frozenset({Outcome.WRONG_SECRET, Outcome.RETIRED_SECRET})),
 )
+
+# Those in which it was let in.
+LET_IN = frozenset({"issued", "accepted", "introspected"})
 
 
 @dataclass(frozen=True)
 class Number:
+    kind: str
     label: str
     count: int
 
     @property
     def text(self) -> str:
-        return f"{self.count:,}"
+        return grouped(self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,7 @@ def usage(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
         since=span.since,
         until=span.until,
     )
-    of_days = by_day(hours, span)
+    of_days = by_time(hours, span)
     tables = []
     if everything := total(of_days):
         tables.append(_by_day(of_days))
@@ -127,11 +133,42 @@ def usage(request: PageRequest, principal: PagePrincipal) -> HttpResponse:
     return render(request, "portal/usage.html", context)
 
 
-def of_token(principal: PagePrincipal, token: ApiToken, *, at: datetime) -> Table | None:
-    """For the page of one token; None for whoever may not see how often tokens are used, or if it never was."""
+@dataclass(frozen=True, kw_only=True)
+class Period:
+    """How much of a token's use is shown, as addresses name it."""
+
+    name: str
+    days: int
+    interval: Interval
+    label: str | Promise
+
+
+PERIODS = (
+    Period(name="day", days=1, interval=Interval.HOUR, label=gettext_lazy("24 hours")),
+    Period(name="week", days=7, interval=Interval.DAY, label=gettext_lazy("7 days")),
+    Period(name="month", days=30, interval=Interval.DAY, label=gettext_lazy("30 days")),
+    Period(name="quarter", days=90, interval=Interval.DAY, label=gettext_lazy("90 days")),
+)
+USUAL = PERIODS[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """How often one token was used of late; `chart` and `table` say the same. Both are None where it was not."""
+
+    choices: Sequence[Mapping[str, Any]]
+    legend: Sequence[Number] = ()
+    chart: Chart | None = None
+    table: Table | None = None
+
+
+def use_of(principal: PagePrincipal, token: ApiToken, *, asked: str, url: str, at: datetime) -> Use | None:
+    """For the page of one token, at `url`; None for whoever may not see how often tokens are used."""
     if not principal.holds("usage:read"):
         return None
-    span = _span(DAYS_OF_TOKEN, at)
+    period = next((period for period in PERIODS if period.name == asked), USUAL)
+    back = timedelta(hours=23) if period.interval == Interval.HOUR else timedelta(days=period.days - 1)
+    span = span_of(period.interval, since=at - back, until=at, at=at)
     hours = hours_of(
         environment_id=token.environment_id,
         tenant_id=principal.tenant.id if principal.tenant else None,
@@ -139,8 +176,39 @@ def of_token(principal: PagePrincipal, token: ApiToken, *, at: datetime) -> Tabl
         since=span.since,
         until=span.until,
     )
-    days = by_day(hours, span)
-    return _by_day(days).without_nothing() if total(days) else None
+    shares = by_time(hours, span)
+    choices = [
+        {"label": each.label, "url": f"{url}?use={each.name}#usage", "is_current": each == period} for each in PERIODS
+    ]
+    if not (everything := total(shares)):
+        return Use(choices=choices)
+    legend = [number for column in COLUMNS if (number := column.number(everything)).count]
+    table = _by_hour(shares) if period.interval == Interval.HOUR else _by_day(shares)
+    return Use(choices=choices, legend=legend, chart=_chart(shares, legend, period), table=table.without_nothing())
+
+
+def _chart(shares: Sequence[Share], legend: Sequence[Number], period: Period) -> Chart:
+    by_hour = period.interval == Interval.HOUR
+    moments = []
+    for share in reversed(shares):
+        numbers = [number for column in COLUMNS if (number := column.number(share.counts)).count]
+        when = _hour(share.of) if by_hour else _day(share.of)
+        what = listed(f"{number.label} {number.text}" for number in numbers) or _("nothing")
+        moments.append(
+            Moment(
+                counts={number.kind: number.count for number in numbers},
+                words=_("%(when)s: %(what)s") % {"when": when, "what": what},
+                short=date_format(share.of, "TIME_FORMAT" if by_hour else "MONTH_DAY_FORMAT"),
+            )
+        )
+    peak = max(moments, key=lambda moment: moment.total)
+    let_in = sum(number.count for number in legend if number.kind in LET_IN)
+    words = _("Let in: %(let_in)s. Refused: %(refused)s. The most at once: %(peak)s.") % {
+        "let_in": grouped(let_in),
+        "refused": grouped(sum(each.count for each in legend) - let_in),
+        "peak": peak.words,
+    }
+    return Chart(moments=moments, kinds=[number.kind for number in legend], words=words)
 
 
 def _span(days: int, at: datetime) -> Span:
@@ -171,13 +239,26 @@ def _url(place: Place, days: int, tenant: Tenant | None) -> str:
     return place.url("usage") + (f"?{urlencode(asked)}" if asked else "")
 
 
+def _day(at: datetime) -> str:
+    return _("%(weekday)s %(day)s") % {"weekday": date_format(at, "D"), "day": date_format(at, "DATE_FORMAT")}
+
+
+def _hour(at: datetime) -> str:
+    return _("%(day)s, %(time)s") % {"day": _day(at), "time": date_format(at, "TIME_FORMAT")}
+
+
 def _in_days(days: int) -> str:
     return ngettext("%(days)d day", "%(days)d days", days) % {"days": days}
 
 
 def _by_day(days: Iterable[Share]) -> Table:
-    rows = [Row(label=date_format(share.of, "D j M Y"), counts=share.counts) for share in days]
+    rows = [Row(label=_day(share.of), counts=share.counts) for share in days]
     return Table(name="days", title=_("By day"), first=_("Day (UTC)"), rows=rows)
+
+
+def _by_hour(hours: Iterable[Share]) -> Table:
+    rows = [Row(label=_hour(share.of), counts=share.counts) for share in hours]
+    return Table(name="hours", title=_("By hour"), first=_("Hour (UTC)"), rows=rows)
 
 
 def _by_token(principal: PagePrincipal, place: Place, shares: Shares) -> Table:

@@ -32,7 +32,13 @@ def home(request: PortalRequest) -> HttpResponse:
     vendors = [
         {"name": name, "environments": list(rows)} for name, rows in groupby(environments, lambda row: row.vendor.name)
     ]
-    context = {"memberships": memberships, "vendors": vendors, "closed": _closed_to(request)}
+    elsewhere = access.shut_out(request.user).select_related("tenant", "environment").order_by("tenant__name", "id")
+    context = {
+        "memberships": memberships,
+        "vendors": vendors,
+        "elsewhere": list(elsewhere[:CLOSED_SHOWN]),
+        "closed": _closed_to(request),
+    }
     return render(request, "portal/home.html", context)
 
 

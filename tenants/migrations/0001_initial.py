@@ -91,6 +91,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("strict_ceiling", models.BooleanField(default=True)),
+                ("reauthenticate_after", models.PositiveIntegerField(default=900)),
+                ("embedding_origins", models.JSONField(blank=True, default=list)),
                 ("generation", models.PositiveIntegerField(default=0)),
                 ("suspended_at", models.DateTimeField(blank=True, null=True)),
                 ("deleted_at", models.DateTimeField(blank=True, null=True)),
@@ -708,6 +710,132 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="IdentityProvider",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("issuer", models.CharField(max_length=255)),
+                ("voucher_id", models.UUIDField(editable=False, unique=True)),
+                ("client_id", models.CharField(max_length=255)),
+                ("sealed_secret", models.TextField()),
+                ("secret_set_at", models.DateTimeField()),
+                ("is_enforced", models.BooleanField(default=False)),
+                ("chosen_by_token_id", models.UUIDField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "chosen_by_membership",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.membership",
+                    ),
+                ),
+                (
+                    "chosen_by_vendor_membership",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.vendormembership",
+                    ),
+                ),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.environment"
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="identity_provider",
+                        to="tenants.tenant",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("id", "tenant"), name="identityprovider_agreement_key"),
+                    models.CheckConstraint(
+                        condition=models.Q(("issuer__regex", "^https?://[^\\s?#]+$")),
+                        name="identityprovider_issuer_form",
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("tenant", "environment"),
+                        name="identityprovider_tenant_of_environment",
+                        to_fields=("id", "environment"),
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="IdentityProviderRole",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("role_scope_id", models.UUIDField()),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.environment"
+                    ),
+                ),
+                (
+                    "provider",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="provider_roles",
+                        to="tenants.identityprovider",
+                    ),
+                ),
+                (
+                    "role",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.role"),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("provider", "role"), name="identityproviderrole_once"),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("provider", "tenant"),
+                        name="identityproviderrole_provider_of_tenant",
+                        to_fields=("id", "tenant"),
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("tenant", "environment"),
+                        name="identityproviderrole_tenant_of_environment",
+                        to_fields=("id", "environment"),
+                    ),
+                    tenants.constraints.CompositeForeignKey(
+                        fields=("role", "role_scope_id"),
+                        name="identityproviderrole_role_scope",
+                        to_fields=("id", "scope_id"),
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("role_scope_id", models.F("tenant")),
+                            ("role_scope_id", models.F("environment")),
+                            _connector="OR",
+                        ),
+                        name="identityproviderrole_role_available_in_tenant",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="VendorMembershipEnvironment",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -746,6 +874,45 @@ class Migration(migrations.Migration):
                         fields=("environment", "vendor"),
                         name="vendormembershipenvironment_environment_of_vendor",
                         to_fields=("id", "vendor"),
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Brand",
+            fields=[
+                (
+                    "environment",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="brand",
+                        serialize=False,
+                        to="tenants.environment",
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=60)),
+                ("accent", models.CharField(blank=True, max_length=7)),
+                ("logo", models.BinaryField(blank=True, null=True)),
+                ("logo_type", models.CharField(blank=True, max_length=16)),
+                ("logo_digest", models.CharField(blank=True, max_length=16)),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("accent", ""), ("accent__regex", "^#[0-9a-f]{6}$"), _connector="OR"),
+                        name="brand_accent_form",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("logo__isnull", True), ("logo_digest", ""), ("logo_type", "")),
+                            models.Q(
+                                models.Q(("logo__isnull", False), ("logo_type__in", ["image/png", "image/webp"])),
+                                models.Q(("logo_digest", ""), _negated=True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="brand_logo_with_type",
                     ),
                 ],
             },
@@ -790,6 +957,13 @@ class Migration(migrations.Migration):
             name="environments",
             field=models.ManyToManyField(
                 related_name="+", through="tenants.InvitationEnvironment", to="tenants.environment"
+            ),
+        ),
+        migrations.AddField(
+            model_name="identityprovider",
+            name="roles",
+            field=models.ManyToManyField(
+                related_name="identity_providers", through="tenants.IdentityProviderRole", to="tenants.role"
             ),
         ),
         migrations.AddField(

@@ -6,8 +6,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from accounts import seeds
 from apitokens import keyring
-from apitokens.governance import signing_keys
+from apitokens.governance import signing_keys, sso
 from apitokens.models import SigningKey
 from apitokens.principals import system
 from audit.services import Refusal
@@ -18,7 +19,7 @@ SHOWN = 20
 
 
 class Command(BaseCommand):
-    help = "The signing keys of every environment, and the key-encryption keys that guard them."
+    help = "The signing keys of every environment, and the key-encryption keys that guard them and people's seeds."
 
     def add_arguments(self, parser: Any) -> None:
         parser.set_defaults(act=self._list, environment=None)
@@ -37,7 +38,9 @@ class Command(BaseCommand):
         move.set_defaults(act=self._move)
         add = actions.add_parser("add-encryption-key", help="a new key-encryption key, before the others")
         add.set_defaults(act=self._add_encryption_key)
-        reencrypt = actions.add_parser("reencrypt", help="put every private part under the first key-encryption key")
+        reencrypt = actions.add_parser(
+            "reencrypt", help="put every private part and every seed under the first key-encryption key"
+        )
         reencrypt.set_defaults(act=self._reencrypt)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -96,18 +99,38 @@ class Command(BaseCommand):
 
     def _reencrypt(self, options: dict[str, Any], at: datetime) -> None:
         self.stdout.write(f"Private parts encrypted anew: {signing_keys.reencrypt()}.")
+        self.stdout.write(f"Seeds of authenticators encrypted anew: {seeds.reencrypt()}.")
+        self.stdout.write(f"Client secrets of single sign-on encrypted anew: {sso.reencrypt()}.")
         self._say_wrapping(_environments(None))
 
     def _say_wrapping(self, environments: Iterable[Environment]) -> None:
-        found = [signing_keys.wrapping(environment) for environment in environments]
+        found, of_people = [signing_keys.wrapping(environment) for environment in environments], seeds.wrapping()
         for key in (key for wrapping in found for key in wrapping.unreadable):
             self.stderr.write(
                 f"No key-encryption key opens {key.kid}: bring back the one it is under, or declare it compromised."
             )
+        if of_people.unreadable:
+            self.stderr.write(
+                f"No key-encryption key opens {of_people.unreadable} seeds of authenticator apps and recovery codes: "
+                "bring back the one they are under, or their owners can't use them."
+            )
+        of_providers = sso.wrapping()
+        if of_providers.unreadable:
+            self.stderr.write(
+                f"No key-encryption key opens {of_providers.unreadable} client secrets of single sign-on: bring back "
+                "the one they are under, or nobody can sign in by them."
+            )
         old, others = sum(len(wrapping.under_old) for wrapping in found), len(settings.KEY_ENCRYPTION_KEYS) - 1
-        if old:
-            self.stdout.write(f"Under an old key-encryption key: {old}. Before that goes, `manage.py keys reencrypt`.")
-        elif others and not any(wrapping.unreadable for wrapping in found):
+        if old or of_people.under_old or of_providers.under_old:
+            seeds_too = f" and {of_people.under_old} seeds of authenticators" if of_people.under_old else ""
+            secrets_too = f" and {of_providers.under_old} client secrets" if of_providers.under_old else ""
+            self.stdout.write(
+                f"Under an old key-encryption key: {old}{seeds_too}{secrets_too}. Before that goes, "
+                "`manage.py keys reencrypt`."
+            )
+        elif others and not (
+            of_people.unreadable or of_providers.unreadable or any(wrapping.unreadable for wrapping in found)
+        ):
             self.stdout.write(f"Nothing is under an old key-encryption key: the {others} behind the first can go.")
 
 

@@ -1,0 +1,6 @@
+from django import template
+
+from apitokens.pages import places
+
+register = template.Library()
+register.simple_tag(places.outside)

@@ -1,0 +1,4 @@
+DATE_FORMAT = "j. M Y"  # 1. Juli 2031
+TIME_FORMAT = "H:i"
+DATETIME_FORMAT = "j. M Y, H:i"
+MONTH_DAY_FORMAT = "j. M"
