@@ -2,10 +2,10 @@
 
     python -m tests [--only sqlite|postgres|browser]... [-m MARKERS] [pytest arguments]
 
-SQLite is what a trial runs on; locks and concurrency can be shown on PostgreSQL only, so the whole suite
-runs on both. PostgreSQL is the one that TEST_DATABASE_URL names, else a throw-away cluster; Chromium is the
-one that CHROMIUM names, else one found on the machine or installed. A phase that this machine cannot run is
-left out and named at the end; with CI=true that is a failure, since nobody may be watching.
+SQLite is what a trial runs on; locks and concurrency can be shown on PostgreSQL only, so the whole suite runs on both,
+save the few tests that are marked `once`. PostgreSQL is the one that TEST_DATABASE_URL names, else a throw-away
+cluster; Chromium is the one that CHROMIUM names, else one found on the machine or installed. A phase that this machine
+cannot run is left out and named at the end; with CI=true that is a failure, since nobody may be watching.
 """
 
 import argparse
@@ -67,7 +67,7 @@ class Phase(NamedTuple):
 
 PHASES = {
     "sqlite": Phase("The suite on SQLite", "not postgres and not browser", on_sqlite, MORE),
-    "postgres": Phase("The suite on PostgreSQL", "not browser", on_postgres, MORE),
+    "postgres": Phase("The suite on PostgreSQL", "not browser and not once", on_postgres, MORE),
     "browser": Phase("The pages in a browser", "browser", in_browser, CORES),
 }
 

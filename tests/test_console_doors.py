@@ -79,6 +79,8 @@ def signed_in(member):
 
 
 STRANGERS = [owner_of_another_vendor, admin_of_staging_alone, suspended_owner, admin_of_a_tenant]
+# Every door by every verb: one of them does it on both databases.
+WALKED_BY = [STRANGERS[0], *(pytest.param(stranger, marks=pytest.mark.once) for stranger in STRANGERS[1:])]
 
 
 def csrf_of(browser):
@@ -90,7 +92,7 @@ def test_every_address_of_the_console_is_walked():
     assert {route for route in routes() if route.startswith("console/<slug:slug>/")} == console_routes()
 
 
-@pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger.__name__)
+@pytest.mark.parametrize("stranger", WALKED_BY, ids=lambda stranger: stranger.__name__)
 def test_in_the_console_anothers_environment_is_like_one_that_never_was(doors, stranger):
     browser = stranger(doors)
     headers = csrf_of(browser)

@@ -19,8 +19,8 @@ PARTS = {
     "console": lambda _: of_the_console(),
 }
 POLICY = ("default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'")
-# In English, as what it describes.
-OF_MACHINES = "/api/docs/"
+# As what it describes.
+ENGLISH_ALONE = "/api/docs/"
 NARROW, WIDE = {"width": 320, "height": 700}, {"width": 1280, "height": 900}
 # What is drawn otherwise in the dark; the rest of a page is the same.
 IN_THE_DARK = {"runOnly": ["color-contrast", "link-in-text-block"]}
@@ -43,9 +43,9 @@ def test_every_page_can_be_read_by_everybody(browser, tour, part, language):
         with tour.as_(who, browser, **options) as context:
             page = complaints.watched(context)
             for stop in stops:
-                tour.go(stop, page)
-                said = language if stop.path != OF_MACHINES else "en-gb"
-                complaints += [f"{stop.name}: {found}" for found in faults(page, said)]
+                if stop.path != ENGLISH_ALONE or language == settings.LANGUAGE_CODE:
+                    tour.go(stop, page)
+                    complaints += [f"{stop.name}: {found}" for found in faults(page, language)]
     assert not complaints, "\n".join(complaints)
 
 

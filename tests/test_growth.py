@@ -135,6 +135,7 @@ def counted(lists):
     return counts
 
 
+@pytest.mark.once
 def test_every_list_takes_as_many_queries_for_ten_thousand_rows_as_for_a_handful(world, machine, lists):
     for n in range(4):
         issued = world.acme.issue("admin", name=f"Few {n}", roles=["member", "viewer"])
