@@ -33,6 +33,15 @@ ALGORITHMS = frozenset({
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 })  # fmt: skip
 REQUIRED = ["iss", "sub", "aud", "exp", "iat"]
+# Of a key nothing else is looked at (RFC 7518 section 6): no private part, of which there should be none.
+PUBLIC_PARTS = ("kty", "use", "alg", "kid", "n", "e", "crv", "x", "y")
+TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+CURVES = {
+    **dict.fromkeys(ALGORITHMS, ("",)),
+    "ES256": ("P-256",), "ES384": ("P-384",), "ES512": ("P-521",), "EdDSA": ("Ed25519", "Ed448"),
+}  # fmt: skip
+# In characters of base64url.
+LENGTHS = {"n": 1_366, "e": 11, "x": 88, "y": 88}
 
 
 class ProviderError(Exception):
@@ -196,18 +205,27 @@ def _key(key_set: Mapping[str, Any], header: Mapping[str, Any]) -> jwt.PyJWK:
                 algorithm=str(header["alg"])[:32],
             )
         )
-    known = [each for each in jwt.PyJWKSet.from_dict(dict(key_set)) if each.public_key_use in {None, "sig"}]
-    if "kid" in header:
-        known = [each for each in known if each.key_id == header["kid"]]
-    known = [each for each in known if each.algorithm_name == header["alg"] or _fits(each, header["alg"])]
-    if len(known) != 1:
+    published = key_set.get("keys")
+    chosen = [each for each in published if _fits(each, header)] if isinstance(published, list) else []
+    if len(chosen) != 1:
         raise ProviderError(later("Its ID token is signed by a key that it does not publish."))
-    return known[0]
+    public = {name: chosen[0][name] for name in PUBLIC_PARTS if name in chosen[0]}
+    return jwt.PyJWK.from_dict(public, algorithm=header["alg"])
 
 
-def _fits(key: jwt.PyJWK, algorithm: str) -> bool:
-    """An RSA key that names no algorithm of its own is good for each of them."""
-    return key.key_type == "RSA" and "alg" not in key._jwk_data and algorithm[:2] in {"RS", "PS"}
+def _fits(key: object, header: Mapping[str, Any]) -> bool:
+    """Chosen before anything of it is worked out: what is published may be made to last for hours.
+
+    Members are text as long as those of keys are, RSA with up to 8,192 bits. One that names no algorithm is good for
+    all of its type.
+    """
+    if not isinstance(key, dict) or any(not isinstance(key.get(name, ""), str) for name in PUBLIC_PARTS):
+        return False
+    is_meant = key.get("kid") == header["kid"] if "kid" in header else True
+    is_signing = key.get("use", "sig") == "sig" and key.get("alg", header["alg"]) == header["alg"]
+    is_of_type = key.get("kty") == TYPES[header["alg"][:2]] and key.get("crv", "") in CURVES[header["alg"]]
+    is_bounded = all(len(key.get(name, "")) <= most for name, most in LENGTHS.items())
+    return is_meant and is_signing and is_of_type and is_bounded
 
 
 def _about(

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillResolving
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 SECONDS = 5.0
 ANSWER_MAX = 256 * 1024
+# With its headers, which http.client bounds too, and what frames it.
+RECEIVED_MAX = ANSWER_MAX + 128 * 1024
 URL_MAX = 2_000
 PORTS = {"https": 443, "http": 80}
 # Global by the registry, and yet where a cloud's own services answer.
@@ -45,6 +48,9 @@ REFUSED = tuple(
 )
 # All that is given out of IPv6 for the open (RFC 4291); translators' and site-local addresses lie outside of it.
 UNICAST = ipaddress.ip_network("2000::/3")
+# One at a time in a process, which has two threads: whoever is slow must not take both from those who ask for tokens.
+SECONDS_TO_WAIT = 0.25
+_place = BoundedSemaphore(1)
 _resolving = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve")
 
 
@@ -58,6 +64,10 @@ class Refused(OutboundError):
 
 class Unreachable(OutboundError):
     """It did not answer in time, or not in HTTP, or with too much."""
+
+
+class TooMuch(OSError):
+    """It goes on and on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +98,24 @@ def request(
     """Raises OutboundError."""
     deadline = in_time() if deadline is None else min(deadline, in_time())
     scheme, host, port, target = parts_of(url)
+    if not _place.acquire(timeout=SECONDS_TO_WAIT):
+        raise Unreachable(later("Too many are asked at this moment. Try again in a few seconds."))
+    try:
+        return _asked(method, scheme, host, port, target, body, headers, deadline)
+    finally:
+        _place.release()
+
+
+def _asked(
+    method: str,
+    scheme: str,
+    host: str,
+    port: int,
+    target: str,
+    body: bytes | None,
+    headers: Mapping[str, str] | None,
+    deadline: float,
+) -> Answer:
     address = _address_of(scheme, host, port, deadline)
     connection = _Connection(scheme, host, port, address, deadline)
     sent = {"Accept-Encoding": "identity", "User-Agent": "Tallystick", "Connection": "close", **(headers or {})}
@@ -95,6 +123,8 @@ def request(
         connection.request(method, target, body=body, headers=sent)
         answer = connection.getresponse()
         content = answer.read(ANSWER_MAX + 1)
+    except TooMuch as error:
+        raise _too_much(host) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Unreachable(
             later("%(host)s did not answer as it should: %(why)s.", host=host, why=_in_words(error))
@@ -102,9 +132,13 @@ def request(
     finally:
         connection.close()
     if len(content) > ANSWER_MAX:
-        raise Unreachable(later("%(host)s answered with more than %(most)s KiB.", host=host, most=ANSWER_MAX // 1024))
+        raise _too_much(host)
     named = {name.lower(): value for name, value in answer.getheaders()}
     return Answer(status=answer.status, headers=named, body=content)
+
+
+def _too_much(host: str) -> Unreachable:
+    return Unreachable(later("%(host)s answered with more than %(most)s KiB.", host=host, most=ANSWER_MAX // 1024))
 
 
 def in_time() -> float:
@@ -154,9 +188,11 @@ def _address_of(scheme: str, host: str, port: int, deadline: float) -> Address:
         asked = _resolving.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = asked.result(timeout=_left(deadline))
     except StillResolving as error:
+        asked.cancel()
         raise Unreachable(later("The name %(host)s was not resolved in time.", host=host)) from error
     except (OSError, UnicodeError) as error:
-        raise Unreachable(later("There is no host %(host)s.", host=host)) from error
+        # As for an address inside: which names the operator's own network has is nobody's business.
+        raise Refused(later("%(host)s is not a public address that is reached by https.", host=host)) from error
     addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
     # One that leads inside is enough: whoever owns the name decides in which order they come.
     if not addresses or not all(is_allowed(address, scheme) for address in addresses):
@@ -172,13 +208,19 @@ class _Timely(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, file: io.BufferedIOBase, deadline: float) -> None:
         self._sock, self._file, self._deadline = sock, file, deadline
+        self._left = RECEIVED_MAX
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_left(self._deadline))
-        return self._sock.recv_into(buffer)
+        read = self._sock.recv_into(buffer)
+        # Here, whatever the answer says of its own length.
+        self._left -= read
+        if self._left < 0:
+            raise TooMuch
+        return read
 
     def close(self) -> None:
         self._file.close()

@@ -1,8 +1,10 @@
 """What is said when a request fails, in the language of its address: problem details, RFC 6749 JSON, or a page."""
 
+import sys
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import Resolver404, get_script_prefix, resolve
@@ -130,6 +132,9 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Where a middleware asks the database, nothing has answered for it yet."""
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return unavailable(request)
     if request.path.startswith(("/oauth2/", "/api/")):
         return answer(request, 500, "server_error", "Something failed on our side; it is in our log.")
     # Without the request: whatever broke may be in a context processor.

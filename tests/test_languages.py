@@ -4,9 +4,11 @@ import re
 
 import pytest
 from django.core import mail
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone, translation
 
+from accounts import languages
 from accounts.models import User
 from apitokens.governance import invitations
 from apitokens.principals import system
@@ -192,3 +194,16 @@ def test_a_link_for_a_new_password_comes_in_the_language_of_the_person(acme):
     User.objects.filter(pk=user.pk).update(language="de")
     Client().post("/accounts/password/reset/", {"email": user.email})
     assert "Passwort" in mail.outbox[0].subject + mail.outbox[0].body
+
+
+def test_a_database_that_fails_before_any_page_is_503_there_too(acme, monkeypatch):
+    browser = acme.browser("admin")
+    browser.raise_request_exception = False
+    assert browser.get(acme.url()).status_code == 200
+
+    def fail(request):
+        raise OperationalError
+
+    monkeypatch.setattr(languages, "of_reader", fail)
+    answer = browser.get(acme.url())
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")

@@ -163,6 +163,27 @@ def test_an_answer_has_its_bound(allowed, length):
         outbound.get(f"http://127.0.0.1:{port}/")
 
 
+@pytest.mark.parametrize("framed", [b"-1\r\n", b"0\r\n" + b"X: y\r\n" * 100_000, b"1\r\nx\r\n" * 100_000])
+def test_it_has_its_bound_whatever_it_says_of_its_length(allowed, framed):
+    def in_chunks(handler):
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        with suppress(OSError):
+            handler.wfile.write(framed + b"x" * 10 * outbound.ANSWER_MAX)
+
+    with answering(in_chunks) as port, pytest.raises(outbound.Unreachable, match="more than|no HTTP"):
+        outbound.get(f"http://127.0.0.1:{port}/")
+
+
+def test_one_is_asked_at_a_time_and_nobody_waits_for_long(allowed):
+    with answering(say) as port:
+        with outbound._place, pytest.raises(outbound.Unreachable, match="Too many"):
+            outbound.get(f"http://127.0.0.1:{port}/")
+        assert outbound.get(f"http://127.0.0.1:{port}/").status == 200
+
+
 def _never(handler):
     time.sleep(3)
 

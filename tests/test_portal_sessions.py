@@ -211,6 +211,15 @@ def test_the_same_id_in_another_environment_is_another_person(world, product):
     assert [person.memberships.count() for person in found] == [1, 1]
 
 
+def test_the_way_back_is_into_the_product_that_the_page_is_of(world, product):
+    browser = product.browser(return_url=f"{FRAME}/settings")
+    world.acme.people["owner"].tenant.portal_sessions.all().delete()
+    for environment, is_shown in ((world.production, True), (world.staging, False)):
+        closed = browser.get(f"/embedded/{environment.slug}/")
+        assert is_closed(closed)
+        assert (f'href="{FRAME}/settings"' in closed.content.decode()) == is_shown
+
+
 def test_a_link_works_in_its_own_environment_alone(world, product):
     link = product.link()
     elsewhere = link.replace(world.production.slug, world.staging.slug)

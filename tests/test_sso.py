@@ -1,5 +1,6 @@
 """A tenant's single sign-on, over HTTP, with a provider of its own: who comes in, as whom, and who does not (R12)."""
 
+import json
 import re
 import time
 from html import unescape
@@ -12,6 +13,7 @@ from cryptography.fernet import Fernet
 from django.core.management import call_command
 from django.test import Client
 
+from accounts import openid
 from accounts.models import User
 from audit.models import AuditEvent
 from tenants.models import IdentityProvider, Membership
@@ -318,6 +320,11 @@ def _shared_key(provider):
     provider.signed_by, provider.algorithm = CLIENT_SECRET.ljust(64, "."), "HS256"
 
 
+def _publish(provider, **bent):
+    keys = [{**each, **bent} for each in provider.jwks()["keys"]]
+    provider.answers["/jwks"] = 200, json.dumps({"keys": keys}).encode()
+
+
 def _unsigned(provider):
     provider.signed_by, provider.algorithm = "", "none"
 
@@ -352,6 +359,12 @@ def _unsigned(provider):
         lambda provider: provider.answers.update({"/jwks": (200, b'{"keys": [1]}')}),
         lambda provider: provider.answers.update({"/jwks": (200, b"{}")}),
         lambda provider: provider.answers.update({"/jwks": (200, b" " * 300_000)}),
+        lambda provider: _publish(provider, n="A" * 60_000, d="B" * 60_000),
+        lambda provider: _publish(provider, e="A" * 12),
+        lambda provider: _publish(provider, n=17),
+        lambda provider: _publish(provider, kty="EC"),
+        lambda provider: _publish(provider, use="enc"),
+        lambda provider: _publish(provider, alg="RS512"),
     ],
 )  # fmt: skip
 def test_what_is_not_right_signs_nobody_in(sso, bend):
@@ -362,6 +375,38 @@ def test_what_is_not_right_signs_nobody_in(sso, bend):
     answer = browser.get(local(back))
     assert (answer.status_code, who(browser)) == (502, None)
     assert not User.objects.filter(voucher_user_id="17").exists()
+
+
+def test_of_a_published_key_its_public_part_alone_is_looked_at(sso):
+    """A key that fits is found among others, and one that says more of itself than it should does no harm."""
+    [key] = sso.provider.jwks()["keys"]
+    others = [{"kty": "oct", "k": "AAAA"}, {**key, "kid": "two"}, {"kty": "EC", "crv": "P-256", "kid": key["kid"]}, 17]
+    sso.provider.answers["/jwks"] = 200, json.dumps({"keys": [*others, {**key, "d": "AAAA"}]}).encode()
+    assert come(sso.acme, sso.provider).status_code == 302
+
+
+def test_what_is_said_of_somebody_otherwise_than_before_is_recorded(sso):
+    for name, recorded in (("Ada", 0), ("Ada", 0), ("Bob (CFO)", 1)):
+        assert come(sso.acme, sso.provider, name=name).status_code == 302
+        assert AuditEvent.objects.filter(verb="sso.admitted").count() == recorded
+    told = event("sso.admitted")
+    assert (told.after, told.actor_id) == ({"changed": ["name"]}, vouched().id)
+
+
+def test_whoever_asks_slowly_takes_nobodys_place(acme, provider, monkeypatch):
+    """Another one was set up while the provider was asked."""
+    discover = openid.discover
+
+    def meanwhile(issuer, **options):
+        monkeypatch.setattr(openid, "discover", discover)
+        set_up(acme, provider)
+        return discover(issuer, **options)
+
+    monkeypatch.setattr(openid, "discover", meanwhile)
+    with running_provider() as another:
+        answer = acme.api("owner", "PUT", path(acme), body(another))
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["issuer"])
+    assert IdentityProvider.objects.get().issuer == provider.issuer
 
 
 def test_what_is_said_beside_who_they_are_is_not_needed(sso):

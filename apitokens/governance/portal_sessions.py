@@ -93,7 +93,7 @@ def create(*, by: Principal, tenant: Tenant, wanted: Wanted, at: datetime) -> Op
         lock(tenant)
         tenant = Tenant.objects.select_related("environment").get(pk=tenant.pk)
         word = _word(tenant.environment, wanted)
-        was = User.objects.filter(voucher_id=word.voucher_id, voucher_user_id=word.who).first()
+        was = vouched.known(word)
         user = vouched.identify(word, at=at)
         member = vouched.membership_of(user, tenant)
         by, grantor = ceiling.grantor_of(_on_behalf_of(by, user), at=at, tenant=tenant)
@@ -112,7 +112,7 @@ def create(*, by: Principal, tenant: Tenant, wanted: Wanted, at: datetime) -> Op
             target_kind="portal_session",
             target_id=session.id,
             tenant=tenant,
-            after={**snapshot(session), **_changed(was, user)},
+            after={**snapshot(session), **vouched.changed(was, user)},
         )
         _make_room(by, member, at)
     return Opened(session=session, link=f"{settings.ORIGIN}/embedded/{tenant.environment.slug}/open/{key}/")
@@ -191,12 +191,6 @@ def _word(environment: Environment, wanted: Wanted) -> vouched.Vouched:
     if wanted.email and word.email is None:
         raise InvalidField("user", _("This is no e-mail address, such as ada@example.com."))
     return word
-
-
-def _changed(was: User | None, user: User) -> dict[str, object]:
-    """What is said of them otherwise than the last time: that it is, not what."""
-    changed = [name for name in ("email", "name") if was and getattr(was, name) != getattr(user, name)]
-    return {"changed": changed} if changed else {}
 
 
 def _on_behalf_of(by: Principal, user: User) -> Principal:

@@ -112,6 +112,8 @@ def configure(
         by, grantor = ceiling.grantor_of(by, at=at, tenant=tenant)
         check_holds(grantor, "sso:create")
         provider = provider_of(tenant)
+        if provider is not None and provider.issuer != issuer:  # set up while this one was asked
+            raise _another_issuer()
         before = snapshot(provider) if provider else None
         check_version(expected, before or {})
         granted = _granted(grantor, tenant, roles)
@@ -175,12 +177,16 @@ def admit(
     Nobody is found by an e-mail, and no membership of anybody else's is opened (R12). Signing in revives nothing: who
     was suspended or removed stays so. Raises NoEntry and NotOpen.
     """
-    nobody = Actor(kind=ActorKind.SYSTEM, ip=ip, request_id=request_id)
-    by = Principal(actor=nobody, environment=tenant.environment, tenant=tenant, permissions=frozenset())
+    word = _word(voucher_id, identity)
+    was = vouched.known(word)
+    actor = Actor(kind=ActorKind.SYSTEM, ip=ip, request_id=request_id)
+    if was is not None:
+        actor = replace(actor, kind=ActorKind.USER, id=was.id, label=str(was))
+    by = Principal(actor=actor, environment=tenant.environment, tenant=tenant, permissions=frozenset())
     with _changing(by, "sso.admitted", tenant):
         lock(tenant)
         provider = _still(tenant, voucher_id)
-        user = vouched.identify(_word(voucher_id, identity), at=at)
+        user = vouched.identify(word, at=at)
         by = replace(by, actor=Actor(kind=ActorKind.USER, id=user.id, label=str(user), ip=ip, request_id=request_id))
         member = vouched.membership_of(user, tenant)
         if member is None:
@@ -190,6 +196,8 @@ def admit(
             raise NoEntry(_("You were removed from this tenant. One of its administrators can let you in again."))
         elif member.suspended_at is not None:
             raise NoEntry(_("You are suspended here. Ask one of the tenant's administrators."))
+        elif told := vouched.changed(was, user):
+            _record(by, "sso.admitted", tenant, None, told)
     return Came(user=user, membership=member, proven_at=identity.authenticated_at)
 
 
@@ -328,16 +336,18 @@ def _reencrypt(pk: UUID) -> bool:
         return bool(sealed)
 
 
+def _another_issuer() -> InvalidField:
+    text = _("Another issuer vouches for other people: remove this single sign-on first, then set up the other.")
+    return InvalidField("issuer", text)
+
+
 def _known_issuer(tenant: Tenant, issuer: str) -> str:
     """As the provider itself writes it. Another one than the tenant's can't take its place."""
     issuer = issuer.strip()
     provider = provider_of(tenant)
     if provider is not None:
         if issuer.rstrip("/") != provider.issuer.rstrip("/"):
-            raise InvalidField(
-                "issuer",
-                _("Another issuer vouches for other people: remove this single sign-on first, then set up the other."),
-            )
+            raise _another_issuer()
         return provider.issuer
     if not issuer:
         raise InvalidField("issuer", _("Give the provider's issuer, the address under which it describes itself."))

@@ -41,6 +41,17 @@ def said(*, voucher_id: UUID, who: str, email: str = "", name: str = "") -> Vouc
     return Vouched(voucher_id=voucher_id, who=who, email=_email(email), name=_name(name))
 
 
+def known(word: Vouched) -> User | None:
+    """The person as they were the last time, if they were vouched for before."""
+    return User.objects.filter(voucher_id=word.voucher_id, voucher_user_id=word.who).first()
+
+
+def changed(was: User | None, user: User) -> dict[str, object]:
+    """What is said of them otherwise than the last time, for the record: that it is, not what."""
+    names = [name for name in ("email", "name") if was and getattr(was, name) != getattr(user, name)]
+    return {"changed": names} if names else {}
+
+
 def identify(word: Vouched, *, at: datetime) -> User:
     """The person, made when first vouched for, with the e-mail and the name that were said last.
 

@@ -24,7 +24,8 @@ from apitokens.pages.navigation import PORTAL_TABS
 from tenants.models import Environment
 
 FORBIDDEN, TOO_EARLY, SEE_OTHER = 403, 425, 303
-# Under which a browser's session has the id of the portal session, and the way back, which outlives it.
+# Under which a browser's session has the id of the portal session, and the way back, which outlives it, with the
+# environment whose product it leads to.
 SESSION_KEY, BACK_KEY = "portal_session", "return_url"
 # Of a tenant's addresses those that belong to a section of another name.
 SECTION_OF = {"": PortalSession.Section.TOKENS, "leave": PortalSession.Section.MEMBERS}
@@ -46,7 +47,8 @@ class Door:
         if environment is None:
             raise Http404
         request.branded = environment
-        request.return_url = request.session.get(BACK_KEY, "")
+        of, return_url = request.session.get(BACK_KEY, ("", ""))
+        request.return_url = return_url if of == environment.slug else ""
         if session_id := request.session.get(SESSION_KEY):
             session = portal_sessions.current(session_id, environment=environment, at=timezone.now())
             if session is not None:
@@ -105,7 +107,7 @@ def home(request: PortalRequest) -> HttpResponse:
 def _begin(request: PortalRequest, session: PortalSession) -> None:
     """Nothing is left of whoever was here before: neither their session nor the secret of their forms."""
     request.session.flush()
-    request.session[SESSION_KEY], request.session[BACK_KEY] = str(session.pk), session.return_url
+    request.session[SESSION_KEY], request.session[BACK_KEY] = str(session.pk), (request.embedded_in, session.return_url)
     request.session[languages.SESSION_KEY] = session.locale
     request.session.set_expiry(int(LONGEST.total_seconds()))
     request.portal_session, request.user = session, session.membership.user
