@@ -173,7 +173,7 @@ def test_it_has_its_bound_whatever_it_says_of_its_length(allowed, framed):
         with suppress(OSError):
             handler.wfile.write(framed + b"x" * 10 * outbound.ANSWER_MAX)
 
-    with answering(in_chunks) as port, pytest.raises(outbound.Unreachable, match="more than|no HTTP"):
+    with answering(in_chunks) as port, pytest.raises(outbound.Unreachable, match=r"more than|no HTTP"):
         outbound.get(f"http://127.0.0.1:{port}/")
 
 
