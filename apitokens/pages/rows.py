@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from django.utils.html import escape
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -289,6 +291,24 @@ class TokenRow:
         return self.token.last_four or ""
 
     @property
+    def known_by(self) -> SafeString:
+        """Its id, and how it proves itself."""
+        values = {"id": escape(self.token_id), "last_four": escape(self.last_four)}
+        if self.last_four:
+            return SafeString(_("<code>%(id)s</code> · ends in <code>%(last_four)s</code>") % values)
+        if self.has_proof:
+            return SafeString(_("<code>%(id)s</code> · by a public key") % values)
+        return SafeString(_("<code>%(id)s</code> · no secret yet") % values)
+
+    @property
+    def tick_label(self) -> str:
+        return _("Tick %(name)s") % {"name": self.name}
+
+    @property
+    def actions_label(self) -> str:
+        return _("Actions for %(name)s") % {"name": self.name}
+
+    @property
     def has_proof(self) -> bool:
         """Whether a secret or a public key of it works; without one nobody can use it."""
         return self.token.last_four is not None
@@ -347,7 +367,7 @@ class TokenRow:
     def _state(self) -> State:
         return policy.state(self.token, self.now, at=self.at)
 
-    @property
+    @cached_property
     def _shown_state(self) -> tuple[str, str]:
         """Nothing above it stands in its way, and still nobody can use it while it has no secret."""
         if self._state == State.USABLE and not self.has_proof:
@@ -392,15 +412,15 @@ class TokenRow:
     def can_edit(self) -> bool:
         return self.is_changed_here and self._is_mine_to_change and self._may("create")
 
-    @property
+    @cached_property
     def can_disable(self) -> bool:
         return self.token.disabled_at is None and self._may("delete")
 
-    @property
+    @cached_property
     def can_enable(self) -> bool:
         return self.token.disabled_at is not None and self._is_mine_to_change and self._may("create")
 
-    @property
+    @cached_property
     def can_delete(self) -> bool:
         return self._may("delete")
 
@@ -429,7 +449,7 @@ class TokenRow:
         return _("Backend tokens") if self.is_changed_here else _("All tokens")
 
     def _url(self, name: str) -> str:
-        return self.place.url(name, self.token.token_id)
+        return self.place.url_of_token(name, self.token.token_id)
 
     @property
     def url(self) -> str:
