@@ -207,8 +207,11 @@ def suspicions() -> dict[str, Any]:
         vendor_membership=OuterRef("pk"), environment=OuterRef(OuterRef("environment"))
     )
     may_not_grant = Q(role=VendorMembership.Role.AUDITOR) | Q(Q(in_all_environments=False), ~Exists(listed))
+    # By the membership's own tenant, which leads to the one row of that person: not through all of the tenant's roles.
     held = MembershipRole.objects.filter(
-        tenant=OuterRef("tenant"), membership__user=OuterRef("creator"), membership__ended_at__isnull=True
+        membership__tenant=OuterRef("tenant"),
+        membership__user=OuterRef("creator"),
+        membership__ended_at__isnull=True,
     )
     return {
         "is_known_to_one_who_left": _either(Exists(left_tenant), Exists(left_vendor)),
