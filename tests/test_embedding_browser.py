@@ -182,7 +182,8 @@ def test_axe_finds_nothing_in_the_frame(page, product):
             if address:
                 page.goto(address)
             else:
-                page.get_by_role("link", name="New token").first.click()
+                with page.expect_navigation():
+                    page.get_by_role("link", name="New token").first.click()
             found = Axe().run(page).response["violations"]
             assert [violation["id"] for violation in found] == []
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
